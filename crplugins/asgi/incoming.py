@@ -113,6 +113,8 @@ class Call:
             form = exchange.dialect.form and exchange.asks_model
             tokens = exchange.dialect.tokens
             exchange.body = FormBody.of_form(raw, headers) if form else Body.of_request(raw, tokens=tokens)
+            if exchange.asks_model:
+                exchange.dialect.name_model(exchange.body)
         self._read = raw
         exchange.disconnected = partial(disconnected, self._receive)
         if exchange.requested_model is None:

@@ -15,29 +15,47 @@ from crplugins.core.errors import GatewayError, Header, invalid_type
 from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_types, duplicate_key, is_known
 
 _TYPE: Final = re.compile(
-    rb"multipart/form-data[ \t]*+;[ \t]*+boundary=(\"?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1[ \t]*+", re.IGNORECASE
-)
-_DISPOSITION: Final = re.compile(
-    rb'form-data[ \t]*+;[ \t]*+name="([^"\\\r\n]{1,256})"'
-    rb'(?P<file>[ \t]*+;[ \t]*+filename="[^"\\\r\n]*+"(?:[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?)?[ \t]*+',
+    rb"multipart/form-data(?:[ \t]*+;[ \t]*+charset=utf-?8)?"
+    rb"[ \t]*+;[ \t]*+boundary=(\"?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1(?:[ \t]*+;[ \t]*+charset=utf-?8)?[ \t]*+",
     re.IGNORECASE,
 )
-_TEXT: Final = re.compile(rb"(?:text/plain|application/json)(?:[ \t]*+;[ \t]*+charset=\"?utf-?8\"?)?", re.IGNORECASE)
+_DISPOSITION: Final = re.compile(
+    rb'form-data[ \t]*+;[ \t]*+name=(?:"([^"\\\r\n]{1,256})"|([0-9A-Za-z._-]{1,256}))'
+    rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++))?"
+    rb'(?P<named>[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?[ \t]*+',
+    re.IGNORECASE,
+)
+"""With quotes, as browsers write them, or with none around what needs none, as .NET does."""
+
+_TEXT: Final = re.compile(
+    rb"(?:text/plain|application/json)"
+    rb"(?:[ \t]*+;[ \t]*+charset=\"?(?:utf-?8|(?P<narrow>us-ascii|iso-8859-1|windows-1252))\"?)?",
+    re.IGNORECASE,
+)
+"""Java's clients name another charset than UTF-8, in which ASCII reads the same."""
+
 _CODINGS: Final = (b"binary", b"8bit", b"7bit")
 _HEADERS: Final = (b"content-disposition", b"content-type", b"content-transfer-encoding", b"content-length")
 
 _LONGEST_HEAD: Final = 4096
 """Bytes of the headers of one part."""
 
-_LONGEST_TEXT: Final = 1024 * 1024
-"""Bytes of a field that is no file. The longest is a prompt."""
+_LONGEST_TEXT: Final = 4 * 1024 * 1024
+"""Bytes of a field that is no file. The longest is ten seconds of a speaker's voice in base64 (OpenAI's
+`known_speaker_references[]`), which may come uncompressed."""
+
+
+_ENDS: Final = (b"", b"\r\n", b"\r\n\r\n")
+"""What may follow the last boundary. A blank line is no text, and one may stand before the first boundary too."""
 
 
 class _Part(NamedTuple):
-    """`start` is where its delimiter begins; between `content` and `end` stands what it holds."""
+    """`start` is where its delimiter begins; between `content` and `end` stands what it holds, ASCII if it is
+    `narrow`."""
 
     name: str
     is_file: bool
+    narrow: bool
     start: int
     content: int
     end: int
@@ -111,6 +129,8 @@ class FormBody(Body):
             if part.end - part.content > _LONGEST_TEXT:
                 raise _unreadable(f"the field '{part.name}' is too long")
             text = _text_of(raw[part.content : part.end])
+            if part.narrow and not text.isascii():
+                raise _unreadable("a text in it is no UTF-8")
             if part.name.endswith("[]"):
                 fields.setdefault(part.name, []).append(text)
             elif part.name in fields:
@@ -145,8 +165,8 @@ def _boundary_of(content_type: bytes) -> bytes:
 
 def _parts_of(raw: bytes, delimiter: bytes) -> list[_Part]:
     """Linear: what lies between two delimiters is searched once, and not copied."""
-    parts, start, size = list[_Part](), 0, len(delimiter)
-    if not raw.startswith(delimiter):
+    parts, start, size = list[_Part](), 2 if raw.startswith(b"\r\n") else 0, len(delimiter)
+    if not raw.startswith(delimiter, start):
         raise _unreadable("it does not begin with its boundary")
     while raw[start + size : start + size + 4] not in (b"--", b"--\r\n"):
         if len(parts) == MOST_PARAMETERS:
@@ -156,16 +176,16 @@ def _parts_of(raw: bytes, delimiter: bytes) -> list[_Part]:
         end = raw.find(b"\r\n" + delimiter, content - 2)
         if raw[start + size : head] != b"\r\n" or content < 4 or end < content:
             raise _unreadable("a part of it has no end, or no head")
-        name, is_file = _named(raw[head : content - 4])
-        parts.append(_Part(name, is_file, start, content, end))
+        name, is_file, narrow = _named(raw[head : content - 4])
+        parts.append(_Part(name, is_file, narrow, start, content, end))
         start = end + 2
-    if len(raw) > start + size + 4:
+    if raw[start + size + 2 :] not in _ENDS:
         raise _unreadable("something follows its end")
     return parts
 
 
-def _named(head: bytes) -> tuple[str, bool]:
-    """The name of a part, and whether it is a file."""
+def _named(head: bytes) -> tuple[str, bool, bool]:
+    """The name of a part, whether it is a file, and whether it is a text that holds ASCII alone."""
     headers: dict[bytes, bytes] = {}
     for line in head.split(b"\r\n"):
         name, colon, value = line.partition(b":")
@@ -176,10 +196,12 @@ def _named(head: bytes) -> tuple[str, bool]:
     disposition = _DISPOSITION.fullmatch(headers.get(b"content-disposition", b""))
     if disposition is None or headers.get(b"content-transfer-encoding", b"binary").lower() not in _CODINGS:
         raise _unreadable("a part of it has no name, or is encoded")
-    is_file = disposition["file"] is not None
-    if not is_file and b"content-type" in headers and _TEXT.fullmatch(headers[b"content-type"]) is None:
+    is_file = disposition["file"] is not None or disposition["named"] is not None
+    kind = _TEXT.fullmatch(headers.get(b"content-type", b"text/plain"))
+    if not is_file and kind is None:
         raise _unreadable("a part of it is neither a text in UTF-8 nor a file")
-    return _text_of(disposition[1]), is_file
+    narrow = not is_file and kind is not None and kind["narrow"] is not None
+    return _text_of(disposition[1] or disposition[2]), is_file, narrow
 
 
 def _text_of(data: bytes) -> str:

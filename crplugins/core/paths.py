@@ -18,7 +18,8 @@ CHAT_PATH: Final = CHAT.path
 """What the path of a chat completion ends with, whatever stands before it."""
 
 VERSION: Final = "/v1"
-"""What stands before the path of every other dialect: `/messages` alone is a route of many an app."""
+"""What stands before the path of every other dialect: `/messages` alone is a route of many an app. A few have another
+    path too, with another version."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They ask for no completion (RFC 9110, 9.2.1): a page of the same path, or a browser's question before it posts."""
@@ -31,13 +32,14 @@ its method. `page` only reads such a path, or one that is nearly one. `method` h
 `nearly` is another spelling of one. `other` is not ours.
 """
 
-_USUAL: Final[Mapping[str, Dialect]] = {CHAT.path: CHAT, **{VERSION + each.path: each for each in ALL}}
+_OTHERS: Final = {path: each for each in ALL for path in each.other_paths}
+_USUAL: Final[Mapping[str, Dialect]] = {CHAT.path: CHAT, **{VERSION + each.path: each for each in ALL}, **_OTHERS}
 
 _NO_SEGMENT: Final = r"\x00-\x1f\x7f-\x9f\\;%?#\u2028\u2029\ufeff\ufffd\ud800-\udfff"
 """What no two readers agree on: where a segment ends, a parameter begins, and what is decoded once more."""
 
 _SEGMENT: Final = rf"/(?!\.{{1,2}}(?:/|$))[^/{_NO_SEGMENT}]+"
-_ENDINGS: Final = {each.path if each is CHAT else VERSION + each.path: each for each in ALL}
+_ENDINGS: Final = {each.path if each is CHAT else VERSION + each.path: each for each in ALL} | _OTHERS
 """What an exact path ends with."""
 
 _EXACT: Final = [(re.compile(rf"(?:{_SEGMENT})*{ending}"), ending, each) for ending, each in _ENDINGS.items()]

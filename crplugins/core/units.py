@@ -30,8 +30,16 @@ MAX_SECONDS = 100_000.0
 """Of one recording: more than a day."""
 
 
+_LONGEST_NUMBER = 32
+
+
 def sane_seconds(value: object) -> float:
-    """What a provider says of the length of a recording; 0 for nonsense."""
+    """What a provider says of the length of a recording, vLLM as a text; 0 for nonsense."""
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
+        try:
+            value = float(value)
+        except ValueError:
+            return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
     return float(value) if 0 < value <= MAX_SECONDS else 0.0

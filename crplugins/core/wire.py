@@ -250,6 +250,12 @@ class MadeFacts(AnswerFacts, frozen=True):
     made: Units = NO_UNITS  # type: ignore[misc]  # of each its own
 
 
+class LastMadeFacts(LastFacts, frozen=True):
+    """The same of the event that is the end mark of a stream."""
+
+    made: Units = NO_UNITS  # type: ignore[misc]
+
+
 class SearchFacts(AnswerFacts, frozen=True):
     """Of the event by which a provider says that it has searched the web."""
 

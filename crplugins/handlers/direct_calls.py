@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Final
 
 from crplugins.core.dialects import RESPONSES
-from crplugins.core.dialects.dialect import Dialect, is_text_or_sound
+from crplugins.core.dialects.dialect import Dialect, is_document, is_text_or_sound
 from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
@@ -115,10 +115,8 @@ class DirectCalls:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
             raise await self._refusal(response, exchange, dialect)
-        if dialect.passes_bytes and not exchange.stream:
-            content_type = response.headers.get("content-type", "")
-            if is_text_or_sound(content_type):
-                return await self._passed(response, exchange, content_type, dialect)
+        if dialect.passes_bytes and not exchange.stream and is_text_or_sound(_type_of(response)):
+            return self._passed(response, await self._all(response), exchange, dialect)
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not exchange.asks_model:
             exchange.stream = is_stream
@@ -128,6 +126,8 @@ class DirectCalls:
                 return document_reply(head)
         if not is_stream:
             body = head if response.ended else await self._rest(response, head)
+            if dialect.passes_bytes and body and not is_document(body):  # whatever its type says
+                return self._passed(response, body, exchange, dialect)
             document = self._document(response, body, exchange, dialect)
             if exchange.unended is not None:
                 exchange.unended.note(document)
@@ -144,16 +144,18 @@ class DirectCalls:
             return stream_reply(frames, stream.push_to)
         return document_reply(await self._joined(frames, exchange, dialect))
 
-    async def _passed(self, response: Response, exchange: Exchange, content_type: str, dialect: Dialect) -> Reply:
+    async def _all(self, response: Response) -> bytes:
+        return await self._rest(response, response.take() or await response.read())
+
+    def _passed(self, response: Response, body: bytes, exchange: Exchange, dialect: Dialect) -> Reply:
         """An answer that is sound or text, as it is. JSON is judged, whatever it is called."""
-        body = await self._rest(response, response.take() or await response.read())
         response.close()
         document = dialect.document(body)
         if document.answer is None or not document.answer.choices:
             raise self._whole.no_completion(body, response.headers)
         exchange.split = body, [document]
         exchange.made = document.answer.made  # no plugin sees an answer that is no JSON
-        return passed_reply(body, content_type)
+        return passed_reply(body, _type_of(response))
 
     async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
@@ -169,7 +171,7 @@ class DirectCalls:
         """A whole answer. Raises `GatewayError` for anything else."""
         response.close()
         document = self._whole.document_in(body, dialect)
-        if document.answer is None or not document.answer.choices:
+        if not body or document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
             raise self._whole.no_completion(dialect.error_in(document), response.headers)
         return document
@@ -227,6 +229,10 @@ class DirectCalls:
             body = b""  # the status alone is enough
         response.close()
         return self._whole.refuse(response.status if response.status >= 400 else 502, body, response.headers)
+
+
+def _type_of(response: Response) -> str:
+    return response.headers.get("content-type", "")
 
 
 async def _frames_of(events: Iterable[Event]) -> AsyncGenerator[bytes, None]:

@@ -273,7 +273,7 @@ class DirectStream:
         if event.is_comment:
             passable.append(event)
         elif event.is_done:
-            self._see_done(passable)
+            self._see_done(event, passable)
         elif not event.data or self._state.is_behind(event):
             return
         elif event.is_malformed:
@@ -288,18 +288,19 @@ class DirectStream:
         else:
             self._failure = upstream_errors.malformed(self._deployment, "an event is no chunk")
 
-    def _see_done(self, passable: list[Event]) -> None:
+    def _see_done(self, mark: Event, passable: list[Event]) -> None:
         self._state.done = True
         if self._state.complete:
             self._spoke = True
-            passable += self._end(passable)
+            passable += self._end(passable, mark)
         else:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
-    def _end(self, events: list[Event]) -> list[Event]:
-        """What ends the answer behind these events: a reason for each choice that never had one, and the end mark."""
+    def _end(self, events: list[Event], own_mark: Event | None = None) -> list[Event]:
+        """What ends the answer behind these events: a reason for each choice that never had one, and the end mark, in
+        protocols without one that of the stream itself."""
         ends = self._missing_ends(events) if self._state.open else []
-        mark = self._dialect.closing_mark()
+        mark = self._dialect.closing_mark() or own_mark
         return ends if mark is None else [*ends, mark]
 
     def _missing_ends(self, events: list[Event]) -> list[Event]:

@@ -57,8 +57,8 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
         return None
     read = _READ.get(exchange)
     if read is None or members != read.members:
-        messages, *others = members
-        read = _Read(members, _weigh(bytes(messages or b""), map(bytes, filter(None, others))))
+        messages, *others = [bytes(member) for member in members if member is not None] or [b""]
+        read = _Read(members, _weigh(messages, others))
         _READ.set(exchange, read)
     return read.prompt
 
@@ -89,6 +89,8 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
     return Prompt(units, tuple(attachments))
 
 
+_LONGEST_ADDRESS: Final = 2048
+
 _NOTHING: Final = msgspec.Raw(b"")
 
 
@@ -104,6 +106,8 @@ class _Part(msgspec.Struct):
 
     type: Any = None
     image_url: Any = None
+    image: Any = None  # of Jina's embeddings and rerankers
+    text: Any = None
     input_audio: Any = None
     audio_url: Any = None
     video_url: Any = None
@@ -118,7 +122,7 @@ class _Part(msgspec.Struct):
 
 
 _MEDIA: Final = re.compile(
-    rb'"(?:image_url|input_audio|audio_url|video_url|file|file_data|file_url|file_id|source|image_generation_call)"'
+    rb'"(?:image_url|image|input_audio|audio_url|video_url|file|file_data|file_url|file_id|source|image_generation_call)"'
 )
 
 _item: Final = msgspec.json.Decoder(_Item)
@@ -132,7 +136,8 @@ def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
 
 
 def _every_part(messages: bytes) -> Iterator[msgspec.Raw]:
-    for raw in _listed(messages):
+    alone = [msgspec.Raw(messages)] if _begins(messages) == b"{" else []  # as vLLM's documents are
+    for raw in alone or _listed(messages):
         if _begins(raw) != b"{":
             continue
         try:
@@ -181,6 +186,10 @@ def _attachment(raw: msgspec.Raw) -> Attachment | None:
     if part.image_url is not None:
         detail = part.image_url.get("detail") if isinstance(part.image_url, dict) else part.detail
         return Attachment("image", image_size(_text(part.image_url, "url")), low=detail == "low")
+    if isinstance(part.image, str) and part.text is None:
+        size = image_size(part.image)
+        is_picture = size is not None or (part.image.startswith("http") and len(part.image) <= _LONGEST_ADDRESS)
+        return Attachment("image", size) if is_picture else None
     if part.input_audio is not None:
         return Attachment("audio", seconds=audio_seconds(_text(part.input_audio, "data")))
     if part.audio_url is not None:

@@ -179,6 +179,7 @@ COUNTED: list[tuple[Dialect, dict[str, Any], tuple[int, int] | None]] = [
     (RERANK, {"results": [{"index": 0}], "meta": {"billed_units": {"search_units": 1}}}, None),
     (RERANK, {"results": [], "meta": {"tokens": {"input_tokens": 7, "output_tokens": 0}}}, (7, 0)),
     (RERANK, {"results": [{"index": 0}], "usage": {"total_tokens": 7}}, (7, 0)),
+    (RERANK, {"results": [], "meta": {"tokens": {"input_tokens": 7}}, "usage": None}, (7, 0)),
     (RERANK, {"data": [{"index": 0}], "object": "list", "usage": {"total_tokens": 7}}, (7, 0)),
     (MODERATIONS, {"id": "modr", "results": [{"flagged": False}]}, None),
     (IMAGES, {"data": [{"b64_json": "AA"}], "usage": {
@@ -206,8 +207,8 @@ def test_of_what_passes_as_it_is_the_usage_is_read(
 
 
 def test_kinds_of_tokens_that_cost_otherwise_are_told_apart() -> None:
-    drawn = IMAGES.document(json.dumps(COUNTED[8][1]).encode()).answer
-    heard = TRANSCRIPTIONS.document(json.dumps(COUNTED[9][1]).encode()).answer
+    drawn = IMAGES.document(json.dumps(COUNTED[9][1]).encode()).answer
+    heard = TRANSCRIPTIONS.document(json.dumps(COUNTED[10][1]).encode()).answer
     assert drawn is not None
     assert heard is not None
     assert drawn.counted is not None
@@ -218,18 +219,43 @@ def test_kinds_of_tokens_that_cost_otherwise_are_told_apart() -> None:
 
 @pytest.mark.parametrize("dialect", [TRANSCRIPTIONS, TRANSLATIONS, SPEECH])
 def test_sound_and_subtitles_are_answers_and_half_a_document_is_none(dialect: Dialect) -> None:
-    for body in (b"\xff\xfb\x90\x00", b"WEBVTT\n\n", b"Hello there", b"ID3"):
+    for body in (
+        b"\xff\xfb\x90\x00",
+        b"WEBVTT\n\n",
+        b"Hello there",
+        b"ID3",
+        b"[Music] Hello",
+        b"{laughs}",
+        b"[1\0",
+        b" {\0",
+    ):
         answer = dialect.document(body).answer
         assert answer is not None
         assert answer.choices
-    for body in (b"", b'{"text": "Hel', b'{"error": {"message": "no"}}', b"[1"):
+    for body in (
+        b'{"text": "Hel',
+        b'{ "error": {"message": "no"}}',
+        b'[{"error": 1',
+        b"[]",
+        b"{",
+        b"{}",
+        b"\n<!DOCTYPE html>",
+        b"<html>",
+    ):
         answer = dialect.document(body).answer
         assert answer is None or not answer.choices
+
+
+@pytest.mark.parametrize("dialect", [TRANSCRIPTIONS, TRANSLATIONS, SPEECH])
+def test_of_silence_the_text_is_empty_and_no_sound_is(dialect: Dialect) -> None:
+    answer = dialect.document(b"").answer
+    assert (answer is not None and bool(answer.choices)) == (dialect is not SPEECH)
 
 
 @pytest.mark.parametrize(("dialect", "events"), [
     (IMAGES, [{"type": "image_generation.partial_image", "b64_json": "AA"}, {"type": "image_generation.completed"}]),
     (TRANSCRIPTIONS, [{"type": "transcript.text.delta", "delta": WORDS}, {"type": "transcript.text.done"}]),
+    (TRANSCRIPTIONS, [{"type": "transcription.text.delta", "text": WORDS}, {"type": "transcription.done"}]),
     (SPEECH, [{"type": "speech.audio.delta", "audio": "AA"}, {"type": "speech.audio.done"}]),
 ])  # fmt: skip
 def test_a_stream_of_pictures_or_sound_ends_with_its_last_event(dialect: Dialect, events: list[dict[str, Any]]) -> None:
@@ -248,6 +274,42 @@ def test_a_stream_of_pictures_or_sound_ends_with_its_last_event(dialect: Dialect
     assert read[1].answer is not None
     assert read[1].answer.counted is not None
     assert read[1].answer.counted.output_tokens == 5
+
+
+def heard(content: str | None, reason: str | None = None, **more: Any) -> dict[str, Any]:
+    """A chunk of a transcription, as vLLM and Together send it."""
+    return {
+        "object": "transcription.chunk",
+        "choices": [{"delta": {"content": content}, "finish_reason": reason}],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("dialect", [TRANSCRIPTIONS, TRANSLATIONS])
+def test_a_transcription_in_chunks_ends_with_its_end_mark_and_not_with_the_end_of_a_piece(dialect: Dialect) -> None:
+    counts = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    events = [heard(WORDS), heard("", "stop"), heard(WORDS, "stop"), {"choices": [], "usage": counts}]
+    state, said = Completeness(), Said()
+    for event in dialect.splitter().feed(stream(*events)):
+        assert not event.is_heartbeat
+        state.see(event)
+        assert event.answer is not None
+        said.hear(event.answer.choices or ())
+        assert not state.complete
+    assert event.answer is not None
+    assert event.answer.counted is not None
+    assert (event.answer.counted.input_tokens, event.answer.counted.output_tokens) == (7, 5)
+    assert said.units == 2 * 3 * len(WORDS)
+    [mark] = dialect.splitter().feed(stream("[DONE]"))
+    state.see(mark)
+    assert state.complete
+
+
+def test_a_piece_of_a_transcription_that_failed_is_a_failure() -> None:
+    state = Completeness()
+    for event in TRANSCRIPTIONS.splitter().feed(stream(heard(WORDS, "error"))):
+        state.see(event)
+    assert state.failed
 
 
 @pytest.mark.parametrize(("asks", "shown", "generated"), [

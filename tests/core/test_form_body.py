@@ -53,8 +53,44 @@ def test_a_list_is_a_field_that_stands_several_times_under_a_name_with_brackets(
     assert form.get("include[]") == ["logprobs", "x"]
 
 
+def test_a_form_of_dotnets_client_is_read() -> None:
+    parts = (
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model\r\n\r\nwhisper-1",
+        "Content-Type: audio/wav\r\nContent-Disposition: form-data; name=file; filename=it's.wav; "
+        "filename*=utf-8''it%27s.wav\r\n\r\nRIFF",
+    )
+    raw = "".join(f"--xYz\r\n{part}\r\n" for part in parts).encode() + END
+    form = read(raw, b'multipart/form-data; boundary="xYz"')
+    form.set("model", "large")
+    assert (form.get("model", str), form.files) == ("large", ["file"])
+    assert form.raw == raw.replace(b"whisper-1", b"large")
+
+
+@pytest.mark.parametrize("raw", [b"\r\n" + WHOLE, WHOLE + b"\r\n", WHOLE[:-2]])
+def test_blank_lines_around_a_form_are_none_of_it(raw: bytes) -> None:
+    form = read(raw)
+    form.set("model", "large")
+    form.set("temperature", "0")
+    assert (form.get("model", str), form.get("temperature"), form.files) == ("large", "0", ["file"])
+    assert read(form.raw).fields == form.fields
+
+
+def test_a_file_may_have_an_encoded_name_alone() -> None:
+    assert read(part("file", SOUND, "; filename*=UTF-8''%C3%BC.wav") + END).files == ["file"]
+
+
+@pytest.mark.parametrize("charset", ["US-ASCII", "ISO-8859-1", "windows-1252"])
+def test_another_charset_than_utf_8_is_taken_where_it_reads_the_same(charset: str) -> None:
+    head = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: 8bit\r\n"
+    assert read(part("model", b"whisper-1", headers=head) + END).get("model", str) == "whisper-1"
+    for text in ("\u00fc".encode(), "\u00fc".encode("latin-1")):
+        with pytest.raises(GatewayError):
+            read(part("prompt", text, headers=head) + END)
+
+
 @pytest.mark.parametrize("content_type", [
     b"multipart/form-data; boundary=xYz", b'multipart/form-data; boundary="xYz"', b"Multipart/Form-Data;boundary=xYz ",
+    b"multipart/form-data; charset=UTF-8; boundary=xYz", b"multipart/form-data; boundary=xYz; charset=utf-8",
 ])  # fmt: skip
 def test_a_boundary_is_read_as_clients_write_it(content_type: bytes) -> None:
     assert read(WHOLE, content_type).get("model", str) == "whisper-1"
@@ -63,6 +99,7 @@ def test_a_boundary_is_read_as_clients_write_it(content_type: bytes) -> None:
 @pytest.mark.parametrize("content_type", [
     b"application/json", b"multipart/form-data", b"multipart/form-data; boundary=", b"multipart/mixed; boundary=xYz",
     b"multipart/form-data; boundary=a; boundary=xYz", b"multipart/form-data; boundary=xYz, application/json",
+    b"multipart/form-data; boundary=xYz; charset=utf-16",
 ])  # fmt: skip
 def test_another_type_is_no_form(content_type: bytes) -> None:
     with pytest.raises(GatewayError) as refused:
@@ -80,15 +117,20 @@ AMBIGUOUS = {
     "no end": WHOLE[: -len(END)],
     "an end of one dash": WHOLE[:-3],
     "a preamble": b"hello\r\n" + WHOLE,
+    "two blank lines before it": b"\r\n\r\n" + WHOLE,
+    "an epilogue of a line": WHOLE + b"hello",
     "an epilogue": WHOLE + part("model", b"large"),
     "bare line feeds": WHOLE.replace(b"\r\n", b"\n"),
     "the model twice": part("model", b"small") + WHOLE,
     "the model in disguise": part("Model", b"small") + WHOLE,
+    "the model as a file with an encoded name": part("model", b"small", "; filename*=UTF-8''a") + END,
     "the model as a file": part("model", b"small", '; filename="a"') + END,
     "no name": b"--xYz\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + END,
     "two names": part("a", b"x", '; name="model"') + END,
     "a name behind a file's": part("a", b"x", '; filename="a"; name="model"') + END,
     "a name in another charset": part("a", b"x", "; name*=utf-8''model") + END,
+    "a name without quotes and a second one": part("a", b"x").replace(b'"a"', b"a; name=model") + END,
+    "the model with quotes and without": part("model", b"a").replace(b'"model"', b"model") + WHOLE,
     "two dispositions": part("a", b"x", headers='Content-Disposition: form-data; name="model"\r\n') + END,
     "a coding": part("model", b"eA==", headers="Content-Transfer-Encoding: base64\r\n") + END,
     "a charset": part("model", b"x", headers="Content-Type: text/plain; charset=utf-7\r\n") + END,
@@ -97,7 +139,7 @@ AMBIGUOUS = {
     "no UTF-8": part("model", b"\xff") + END,
     "padding behind a boundary": WHOLE.replace(b"--xYz\r\n", b"--xYz \r\n", 1),
     "too many parts": part("a[]", b"x") * 201 + END,
-    "a long text": part("prompt", b"x" * 1_048_577) + END,
+    "a long text": part("prompt", b"x" * 4_194_305) + END,
     "a long head": part("a" * 5000, b"x") + END,
     "a number that is none": part("n", b"1e3") + END,
     "a stream that is neither": part("stream", b"True") + END,

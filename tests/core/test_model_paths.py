@@ -44,7 +44,10 @@ def test_every_other_dialect_has_one_spelling_behind_v1(dialect: dialects.Dialec
         f"/v1%2f{dialect.path[1:]}",
     ):
         assert USUAL.kind("POST", path) == "nearly"
-    assert USUAL.kind("POST", f"/v2{dialect.path}") == USUAL.kind("POST", f"/v1{dialect.path}x") == "other"
+    assert USUAL.kind("POST", f"/v3{dialect.path}") == USUAL.kind("POST", f"/v1{dialect.path}x") == "other"
+    for path in dialect.other_paths:
+        assert USUAL.kind("POST", path) == USUAL.kind("POST", f"/gateway{path}") == dialect
+        assert USUAL.kind("POST", path.upper()) == USUAL.kind("POST", f"{path}/") == "nearly"
 
 
 def test_a_path_is_named_with_its_dialect() -> None:

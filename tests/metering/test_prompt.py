@@ -245,6 +245,12 @@ IN_OTHER_DIALECTS: list[tuple[Dialect, dict[str, Any], int]] = [
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PNG}},
     ]}]}, 1000),
     (MODERATIONS, {"input": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": DATA}}]}, 765),
+    (EMBEDDINGS, {"input": [{"text": "see"}, {"image": DATA}]}, 765),
+    (EMBEDDINGS, {"input": [{"image": PNG}, {"image": "https://example.org/a.png"}]}, 1530),
+    (EMBEDDINGS, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA}}]}]}, 765),
+    (RERANK, {"query": "q", "documents": [{"image": DATA}]}, 765),
+    (RERANK, {"query": "q", "documents": {"content": [{"type": "image_url", "image_url": {"url": DATA}}]}}, 765),
+    (RERANK, {"query": "q", "documents": [{"image": "word " * 800}, {"image": "x", "text": "word " * 800}]}, 2010),
 ]  # fmt: skip
 
 

@@ -4,17 +4,18 @@ Their answers are vectors, scores, pictures or sound: nothing in them is read wo
 ends with one event of a known type.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from crplugins.core.dialects.dialect import Dialect
+from crplugins.core.dialects.dialect import Dialect, typed_frame
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.sse import Event
 from crplugins.core.units import NO_UNITS, Units
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, MadeFacts, Misshapen
+from crplugins.core.wire import AnswerFacts, Choice, Delta, LastMadeFacts, MadeFacts, Misshapen
 
 ANSWERED: Final = Choice(0, "stop")
 """The one choice of an answer that says nothing in tokens."""
@@ -46,7 +47,7 @@ class Counted(Dialect):
             return Misshapen()
         except NOT_JSON:
             return self._read_leniently(data)
-        told: dict[str, Any] = {name: _value(fields[name]) for name in _READ if name in fields}
+        told: dict[str, Any] = {name: value_of(fields[name]) for name in _READ if name in fields}
         return self._facts(told, fields)
 
     def _read_leniently(self, data: bytes) -> AnswerFacts | None:
@@ -61,14 +62,22 @@ class Counted(Dialect):
         model, usage, error = model if isinstance(model, str) else None, self.usage(told), told.get("error")
         if isinstance(kind, str) and self.ends:  # an event
             if kind in self.ends:
-                return LastFacts(model, [ANSWERED], usage)
-            said = told.get("delta")
+                return LastMadeFacts(model, [ANSWERED], usage, made=self.made(told, members))
+            said = self.piece(kind, told, members)
             piece = Choice(0, None, delta=Delta(content=said)) if isinstance(said, str) and said else SOMETHING
             return AnswerFacts(model, None if error is not None or kind == "error" else [piece], usage, error)
         answered = any(name in members for name in self.answers)
         if not answered or error is not None:
             return AnswerFacts(model, None, usage, error)
         return MadeFacts(model, [ANSWERED], usage, made=self.made(told, members))
+
+    def events_of(self, told: Iterable[Mapping[str, Any]]) -> list[Event]:
+        """Events of a stream, written and read."""
+        return self.splitter().feed(b"".join([typed_frame(each) for each in told]))
+
+    def piece(self, kind: str, told: Mapping[str, Any], members: Members) -> Any:
+        """What an event says, if it is a text."""
+        return told.get("delta")
 
     def made(self, told: Mapping[str, Any], members: Members) -> Units:
         """What else than tokens an answer says that it has made or used. `members` as in the answer, or decoded."""
@@ -82,8 +91,11 @@ class Counted(Dialect):
         return replace(usage, prompt_tokens=usage.total_tokens)
 
 
-def _value(raw: msgspec.Raw) -> Any:
+def value_of(member: Any) -> Any:
+    """A member of an answer, decoded; None where it cannot be."""
+    if not isinstance(member, msgspec.Raw):
+        return member
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(member)
     except NOT_JSON:
         return None

@@ -40,6 +40,8 @@ class Dialect:
     Attributes:
         name: what records and metrics call the endpoint.
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
+        other_paths: what else they may end with, the version included.
+        default_model: whom a request without a model means; "" where it must name one.
         prompt: the members of a request that the provider reads as input.
         tokens: of these members those that may be the numbers of tokens, as many as a body is long.
         output_limits: the members of a request that bound the output of each answer, that of the protocol first. Of
@@ -68,6 +70,8 @@ class Dialect:
 
     name: str
     path: str
+    other_paths: tuple[str, ...] = ()
+    default_model: str = ""
     prompt: tuple[str, ...] = ("messages", "tools")
     tokens: tuple[str, ...] = ()
     output_limits: tuple[str, ...] = ()
@@ -87,6 +91,11 @@ class Dialect:
     queries: tuple[bytes, ...] = ()
     models_in: tuple[str, ...] = ()
     own_fallbacks: bool = False
+
+    def name_model(self, body: Body) -> None:
+        """Write the model into a request that means one without naming it: no plugin could judge it otherwise."""
+        if self.default_model and body.get("model", str) is None:
+            body.set("model", self.default_model)
 
     def has(self, parameter: str) -> bool:
         """Whether a parameter means in it what it means in chat completions, or is none of theirs."""
@@ -196,6 +205,18 @@ def is_text_or_sound(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return (kind.startswith(("audio/", "text/")) and kind != "text/event-stream") or kind in _SOUNDS
 
+
+def is_document(body: bytes) -> bool:
+    """Whether an answer begins as a JSON document does. Whisper writes `[Music]`, and sound begins with any byte."""
+    head = body[:_BLANKS].lstrip(_WHITE)
+    first, second = head[:1], head[1:].lstrip(_WHITE)[:1]
+    return (first == b"{" and second in (b"", b'"', b"}")) or (first == b"[" and second in (b"{", b"]"))
+
+
+_BLANKS: Final = 64
+"""Bytes within which a document begins."""
+
+_WHITE: Final = b" \t\r\n"
 
 _SOUNDS: Final = frozenset({"application/octet-stream", "application/x-subrip", "application/ogg"})
 

@@ -1,4 +1,7 @@
-"""Embeddings (OpenAI, "Create embeddings"): vectors of texts, as numbers or in base64. The input is what is counted."""
+"""Embeddings (OpenAI, "Create embeddings"): vectors of texts, as numbers or in base64. The input is what is counted.
+
+vLLM takes a conversation, `messages`, in the place of the input, as its models of pictures and texts need one.
+"""
 
 from typing import Final
 
@@ -10,7 +13,8 @@ class Embeddings(Counted):
 
     name = "embeddings"
     path = "/embeddings"
-    prompt = tokens = ("input",)
+    prompt = ("input", "messages")
+    tokens = ("input",)
     parameters = ("user",)
 
 

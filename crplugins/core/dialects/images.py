@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from crplugins.core.body import Body
 from crplugins.core.dialects.counted import Counted, Members
-from crplugins.core.lenient_json import NOT_JSON
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, objects_of
 from crplugins.core.reported_usage import ReportedUsage, TokenDetails
+from crplugins.core.sse import Event
 from crplugins.core.units import Units
 
 
@@ -20,6 +21,16 @@ class Images(Counted):
     path = "/images/generations"
     prompt = ("prompt",)
     ends = ("image_generation.completed",)
+
+    def stream_of(self, document: bytes) -> list[Event] | None:
+        """Of one picture: the first that is whole is the end of a stream."""
+        told = decode_leniently(document)
+        pictures = objects_of(told.get("data")) if isinstance(told, dict) else []
+        if len(pictures) != 1:
+            return None
+        rest = {name: value for name, value in told.items() if name not in ("created", "data")}
+        created = {"created_at": told["created"]} if "created" in told else {}
+        return self.events_of([{**rest, **created, **pictures[0], "type": "image_generation.completed"}])
 
     def asked_units(self, body: Body) -> Units:
         number = body.get("n", int)

@@ -10,6 +10,7 @@ class Moderations(Counted):
 
     name = "moderations"
     path = "/moderations"
+    default_model = "omni-moderation-latest"
     prompt = ("input",)
     answers = ("results",)
 

@@ -21,15 +21,16 @@ _MOST_QUERIES: Final = 10_000
 
 
 class Rerank(Counted):
-    """`POST /v1/rerank`."""
+    """`POST /v1/rerank`, and `/v2/rerank`, where Cohere's present client asks, and vLLM answers too."""
 
     name = "rerank"
     path = "/rerank"
+    other_paths = ("/v2/rerank",)
     prompt = ("documents", "query")
     answers = ("results", "data")
 
     def asked_units(self, body: Body) -> Units:
-        return Units(queries=-(-len(body.get("documents", list[msgspec.Raw]) or ()) // _DOCUMENTS))
+        return Units(queries=max(-(-len(body.get("documents", list[msgspec.Raw]) or ()) // _DOCUMENTS), 1))
 
     def made(self, told: Mapping[str, Any], members: Members) -> Units:
         meta = told.get("meta")
@@ -41,7 +42,7 @@ class Rerank(Counted):
 
     def usage(self, told: Mapping[str, Any]) -> ReportedUsage | None:
         meta = told.get("meta")
-        if isinstance(meta, dict) and "usage" not in told:
+        if isinstance(meta, dict) and told.get("usage") is None:
             return struct_of_what_fits(meta.get("tokens"), ReportedUsage)
         return super().usage(told)
 

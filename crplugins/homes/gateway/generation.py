@@ -39,7 +39,7 @@ from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases
 from crplugins.homes.price_refresh import PriceRefresh
 from crplugins.keys.key import Key
-from crplugins.plugins.aliases.access import names_for, visible_models
+from crplugins.plugins.aliases.access import has_model, names_for, visible_models
 from crplugins.plugins.aliases.explain import key_warnings
 from crplugins.plugins.auth import PUBLIC_PATHS
 from crplugins.plugins.budgets.plugin import Budgets
@@ -138,7 +138,14 @@ class Generation:
         self._kept = StoredEndpoint(self._upstreams.keeper, state.background)
         dialects = config.server.dialects
         self._model_paths = model_paths(dialects)
-        web = Web(self._visible_models, self._readiness, self._openapi, state.loads, self._model_paths)
+        web = Web(
+            self._visible_models,
+            self._readiness,
+            self._openapi,
+            state.loads,
+            self._model_paths,
+            has_model=self._has_model,
+        )
         routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
         self._web = web.app([*routes, *page.page_routes(config)])
         resources: list[Resource] = [self._upstreams, PriceRefresh(config.listed_prices)]
@@ -278,6 +285,10 @@ class Generation:
 
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
         return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
+
+    def _has_model(self, principal: Principal | None, name: str) -> bool:
+        served, shadow = self._upstreams.served, self.config.models_shadow
+        return has_model(name, principal, self._aliases, served, shadow=shadow)
 
     def _limits_routes(self) -> list[Route]:
         return LimitsApi(self._limits_of).routes()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -30,8 +31,8 @@ def without_version(dialects: Iterable[Dialect]) -> dict[str, str]:
 
 def model_paths(dialects: Iterable[Dialect]) -> frozenset[str]:
     """The paths on which models are asked in these dialects."""
-    paths = without_version(dialects)
-    return frozenset([*paths, *(VERSION + path for path in paths)])
+    paths = [(dialect.path, VERSION + dialect.path, *dialect.other_paths) for dialect in dialects]
+    return frozenset(chain.from_iterable(paths))
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):
@@ -88,11 +89,13 @@ class Web:
     """Answers everything but chat completions.
 
     Args:
-        model_names: the names a caller may ask for.
+        model_names: the names a caller may ask for, as they are listed.
         readiness: what `GET /readyz` says; it is 503 unless the status is `ok`.
         openapi: makes the OpenAPI document; called once, on first demand.
         loads: how the loading of the configuration has gone, where it may be loaded anew.
         model_paths: where models are asked, which another app answers.
+        has_model: whether a caller may ask for a name that may not be listed, as those that fit a pattern are not.
+            None: there are no such names.
     """
 
     def __init__(
@@ -102,8 +105,10 @@ class Web:
         openapi: Callable[[], dict[str, object]],
         loads: Loads | None = None,
         model_paths: Iterable[str] = (),
+        has_model: Callable[[Principal | None, str], bool] | None = None,
     ) -> None:
         self._model_names = model_names
+        self._has_model = has_model or (lambda principal, name: name in model_names(principal))
         self._readiness = readiness
         self._openapi = openapi
         self._model_paths = model_paths
@@ -138,7 +143,7 @@ class Web:
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["model"]
-        if name not in self._model_names(_principal(request)):
+        if not self._has_model(_principal(request), name):
             raise model_not_found(name)
         return _json(AnthropicModel(name, name) if _speaks_messages(request) else Model(name))
 

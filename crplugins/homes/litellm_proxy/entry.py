@@ -17,7 +17,7 @@ from crplugins.homes.gateway.web import Readiness, Web, model_paths
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
 from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
-from crplugins.plugins.aliases.access import visible_models
+from crplugins.plugins.aliases.access import has_model, visible_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,9 @@ class ProxyEntry:
         self._proxy = proxy
         self._start = start
         self._runtime = runtime
-        self._web = Web(self._names, lambda: Readiness("ok"), dict, model_paths=model_paths(ALL))
+        self._web = Web(
+            self._names, lambda: Readiness("ok"), dict, model_paths=model_paths(ALL), has_model=self._has_model
+        )
         self._models = [
             Route(prefix + path, endpoint, methods=["GET"])
             for prefix in ("/v1", "")
@@ -119,6 +121,10 @@ class ProxyEntry:
     def _names(self, principal: Principal | None) -> list[str]:
         config, table = self._runtime.config, self._runtime.aliases.table
         return visible_models(principal, table, served_names(config), shadow=config.models_shadow)
+
+    def _has_model(self, principal: Principal | None, name: str) -> bool:
+        config, table = self._runtime.config, self._runtime.aliases.table
+        return has_model(name, principal, table, served_names(config), shadow=config.models_shadow)
 
 
 def _plain_path(scope: Scope) -> dict[str, Any]:

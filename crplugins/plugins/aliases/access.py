@@ -1,6 +1,6 @@
 """Access: which names a key may call, and which of them a model list shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from crplugins.core.patterns import NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
@@ -62,10 +62,23 @@ def visible_models(
     not listed, but `served` contains them, because an alias may resolve to a name that matches one. With `shadow` no
     allow-list hides anything.
     """
-    view = view_for(principal, table)
-    owned = [text for aliases in reversed(view.maps) for text in aliases.exact]
+    owned = [text for aliases in reversed(view_for(principal, table).maps) for text in aliases.exact]
     names = dict.fromkeys([*(name for name in served if not Pattern.of(name).star), *owned])
-    answered = NameSet(served)
+    return _answered(names, principal, table, served, shadow=shadow)
+
+
+def has_model(
+    name: str, principal: Principal | None, table: AliasTable, served: Sequence[str], *, shadow: bool = False
+) -> bool:
+    """Whether `/v1/models/{name}` is there: what the list has, and what fits a pattern of it."""
+    return not Pattern.of(name).star and bool(_answered([name], principal, table, served, shadow=shadow))
+
+
+def _answered(
+    names: Iterable[str], principal: Principal | None, table: AliasTable, served: Sequence[str], *, shadow: bool
+) -> list[str]:
+    """Of these names those that the caller may call and would get an answer from."""
+    view, answered = view_for(principal, table), NameSet(served)
     models = enforced_models(principal, shadow=shadow)
     allowed = None if models is None else name_set(models)
     return [

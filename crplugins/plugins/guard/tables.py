@@ -162,7 +162,7 @@ _DOCUMENTS = Array(
 _RERANK = RequestTable(
     checks={
         "query": Either({b'"': _TEXT, b"{": AnyObject()}, "a string", nullable=False),
-        "documents": _DOCUMENTS,
+        "documents": Either({b"[": _DOCUMENTS, b"{": AnyObject()}, "an array of strings", nullable=False),  # vLLM's
         "top_n": Integer(1),
         "return_documents": Boolean(),
     },

@@ -20,14 +20,16 @@ SOUND = ("hello.wav", b"RIFF" + bytes(range(256)), "audio/wav")
 
 
 @asynccontextmanager
-async def gateway(**words: Any) -> AsyncIterator[tuple[openai.AsyncOpenAI, FakeProvider, list[UsageRecord]]]:
+async def gateway(
+    default: Script | None = None, **words: Any
+) -> AsyncIterator[tuple[openai.AsyncOpenAI, FakeProvider, list[UsageRecord]]]:
     records = Records()
-    async with FakeProvider() as provider:
+    async with FakeProvider(default=default) as provider:
         deployment = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-upstream"}
         app = Gateway(
             model_list=[{"model_name": "served", "litellm_params": deployment}],
             keys=[{"id": "team", "secret": SECRET}],
-            aliases={"fast": "served"},
+            aliases={"fast": "served", **words.pop("aliases", {})},
             plugins=[{"use": records, "before": "Auth"}],
             num_retries=0,
             **words,
@@ -56,6 +58,15 @@ async def test_embeddings_and_moderations_are_read_by_the_sdk_and_counted() -> N
     ]
 
 
+async def test_moderations_without_a_model_ask_the_one_that_openai_documents() -> None:
+    async with gateway(aliases={"omni-moderation-latest": "served"}) as (client, provider, records):
+        judged = await client.moderations.create(input="harmless")
+        [request] = provider.requests
+    assert (judged.model, request.json["model"]) == ("omni-moderation-latest", "m")
+    [record] = records
+    assert (record.requested_model, record.served_model) == ("omni-moderation-latest", "m")
+
+
 async def test_pictures_are_counted_in_tokens_of_pictures() -> None:
     async with gateway() as (client, _, records):
         pictures = await client.images.generate(model="fast", prompt="a cat", n=2)
@@ -80,6 +91,63 @@ async def test_a_recording_is_passed_on_in_its_form_with_the_models_name_in_it(w
     assert (record.usage.input_tokens, record.usage.audio_input_tokens, record.usage.output_tokens) == (20, 20, 3)
 
 
+@pytest.mark.parametrize("which", ["transcriptions", "translations"])
+async def test_a_transcription_in_chunks_passes_to_its_end_mark_and_is_counted(which: str) -> None:
+    chunk = '{"object": "transcription.chunk", "model": "m", "choices": [{"delta": {"content": "%s"}%s}]}'
+    counts = '{"model": "m", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}'
+    told = (chunk % ("Hi", ""), chunk % (" you", ', "finish_reason": "stop"'), counts, "[DONE]")
+    stream = "".join(f"data: {each}\n\n" for each in told)
+    form = {"model": (None, "fast"), "stream": (None, "true"), "file": SOUND}
+    for whole in (True, False):
+        sent = stream if whole else stream.removesuffix("data: [DONE]\n\n")
+        async with gateway(default=Script(body=sent.encode(), content_type="text/event-stream")) as (
+            client,
+            _,
+            records,
+        ):
+            got = await client._client.post(f"audio/{which}", files=form, headers=client.auth_headers)
+        [record] = records
+        assert record.outcome == ("ok" if whole else "server_error")
+        assert record.usage is not None
+        assert (record.usage.input_tokens, record.usage.output_tokens) == (7, 2)
+        assert (got.text == stream.replace('"m"', '"fast"')) == whole
+        assert ("upstream_incomplete" in got.text) != whole
+
+
+async def test_voices_to_be_told_apart_pass_with_their_recordings() -> None:
+    voice = "data:audio/wav;base64," + "A" * 2_560_000  # ten seconds of two channels at 48 kHz
+    async with gateway() as (client, provider, _):
+        await client.audio.transcriptions.create(
+            model="fast",
+            file=SOUND,
+            chunking_strategy={"type": "server_vad"},
+            known_speaker_names=["Ada"],
+            known_speaker_references=[voice],
+        )
+        [request] = provider.requests
+    assert voice.encode() in request.body
+
+
+@pytest.mark.parametrize("text", ["[Music] Hello", "{laughs}", ""])
+async def test_a_text_that_begins_like_json_and_an_empty_one_pass(text: str) -> None:
+    script = Script(body=text.encode(), content_type="text/plain; charset=utf-8")
+    async with gateway(default=script) as (client, _, records):
+        form = {"model": (None, "fast"), "response_format": (None, "text"), "file": SOUND}
+        got = await client._client.post("audio/transcriptions", files=form, headers=client.auth_headers)
+    assert (got.status_code, got.text, got.headers["content-type"]) == (200, text, "text/plain; charset=utf-8")
+    assert [record.outcome for record in records] == ["ok"]
+
+
+@pytest.mark.parametrize(("kind", "shown"), [
+    ("audio/mpeg", "audio/mpeg"), ("binary/octet-stream", "binary/octet-stream"), ("?", "application/octet-stream"),
+])  # fmt: skip
+async def test_sound_is_called_what_its_provider_calls_it_and_never_json(kind: str, shown: str) -> None:
+    async with gateway(default=Script(body=b"[a" + bytes(98), content_type=kind)) as (client, _, records):
+        spoken = await client.audio.speech.create(model="fast", voice="alloy", input="Hello")
+    assert (len(spoken.content), spoken.response.headers["content-type"]) == (100, shown)
+    assert [record.outcome for record in records] == ["ok"]
+
+
 @pytest.mark.parametrize("kind", ["text", "srt", "vtt"])
 async def test_subtitles_pass_as_they_are(kind: Any) -> None:
     async with gateway() as (client, _, records):
@@ -100,6 +168,31 @@ async def test_speech_passes_byte_by_byte_and_its_text_is_estimated() -> None:
     assert (record.outcome, record.usage_source) == ("ok", "estimated")
     assert record.usage is not None
     assert record.usage.input_tokens > 4
+
+
+async def test_a_stream_of_a_model_that_knows_none_is_one_to_the_sdk() -> None:
+    async with gateway() as (client, _, records):
+        heard = await client.audio.transcriptions.create(model="fast", file=SOUND, stream=True)
+        texts = [(event.type, getattr(event, "delta", None) or event.text) async for event in heard]
+        drawn = await client.images.generate(model="fast", prompt="a cat", stream=True)
+        pictures = [(event.type, bool(event.b64_json)) async for event in drawn]
+    assert texts == [(f"transcript.text.{kind}", "You said something.") for kind in ("delta", "done")]
+    assert pictures == [("image_generation.completed", True)]
+    assert [(record.outcome, record.usage_source) for record in records] == [("ok", "provider")] * 2
+    assert [record.usage.output_tokens for record in records if record.usage is not None] == [3, 272]
+
+
+async def test_coheres_present_client_ranks_at_another_path() -> None:
+    async with gateway() as (client, provider, records):
+        root = str(client.base_url).removesuffix("/v1/")
+        asked = {"model": "fast", "query": "q", "documents": ["a", "bb"]}
+        got = await client._client.post(f"{root}/v2/rerank", json=asked, headers=client.auth_headers)
+        refused = await client._client.post(f"{root}/v2/rerank", json=asked)
+        [request] = provider.requests
+    assert [each["index"] for each in got.json()["results"]] == [1, 0]
+    assert (refused.status_code, request.path) == (401, "/v1/rerank")
+    [record, _] = records
+    assert (record.endpoint, record.requested_model, record.served_model) == ("rerank", "fast", "m")
 
 
 async def test_documents_are_ranked() -> None:

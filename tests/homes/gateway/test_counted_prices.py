@@ -1,5 +1,6 @@
 """What pictures, recordings and speech cost: by number where the price is by number, in exact micro-USD."""
 
+import json
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -79,6 +80,9 @@ async def test_speech_costs_by_the_characters_of_its_text() -> None:
         ({"text": "Hi", "duration": 2.5, "segments": []}, 2.5),
         ({"text": "Hi"}, 3),
         ({"text": "Hi", "usage": {"type": "duration", "seconds": -1}}, 3),
+        ({"text": "Hi", "duration": "2.5", "segments": []}, 2.5),  # vLLM
+        ({"text": "Hi", "duration": "nan"}, 3),
+        ({"text": "Hi", "usage": {"prompt_audio_seconds": 7, "prompt_tokens": 4, "total_tokens": 4}}, 7),  # Mistral
     ],
 )
 async def test_a_recording_costs_by_the_seconds_that_its_provider_tells_else_by_its_own(
@@ -87,6 +91,16 @@ async def test_a_recording_costs_by_the_seconds_that_its_provider_tells_else_by_
     async with gateway(HEARD, Script(body=told)) as (client, records):
         await client.audio.transcriptions.create(model="m", file=wav(3))
     assert [record.cost_micro_usd for record in records] == [seconds * 100]
+
+
+@pytest.mark.parametrize("told", [{"type": "duration", "seconds": 7}, {"prompt_audio_seconds": 7}])
+async def test_a_streamed_transcription_costs_by_the_seconds_that_its_last_event_tells(told: dict[str, Any]) -> None:
+    last = {"type": "transcript.text.done", "text": "Hi", "usage": told}
+    stream = f'data: {{"type": "transcript.text.delta", "delta": "Hi"}}\n\ndata: {json.dumps(last)}\n\n'
+    async with gateway(HEARD, Script(body=stream.encode(), content_type="text/event-stream")) as (client, records):
+        events = await client.audio.transcriptions.create(model="m", file=wav(3), stream=True)
+        assert [event.type async for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert [record.cost_micro_usd for record in records] == [700]
 
 
 async def test_no_client_makes_a_recording_cheaper_that_its_provider_does_not_measure() -> None:
@@ -106,7 +120,7 @@ QUERY = {"input_cost_per_query": 0.002, "input_cost_per_token": 0, "output_cost_
     ("documents", "meta", "queries"),
     [
         (100, {}, 1), (101, {}, 2), (1000, {}, 10), (3, {"billed_units": {"search_units": 4}}, 4),
-        (1000, {"billed_units": {"search_units": 1}}, 1), (3, {"billed_units": {"search_units": -1}}, 1),
+        (0, {}, 1), (1000, {"billed_units": {"search_units": 1}}, 1), (3, {"billed_units": {"search_units": -1}}, 1),
     ],
 )  # fmt: skip
 async def test_a_rerankers_query_costs_as_many_as_it_is_billed_as(
@@ -117,7 +131,8 @@ async def test_a_rerankers_query_costs_as_many_as_it_is_billed_as(
         client,
         records,
     ):
-        asked: dict[str, Any] = {"model": "m", "query": "x", "documents": ["a"] * documents}
+        given = ["a"] * documents or {"content": [{"type": "text", "text": "a"}]}  # vLLM's
+        asked: dict[str, Any] = {"model": "m", "query": "x", "documents": given}
         await client.post("/rerank", body=asked, cast_to=object)
         with pytest.raises(openai.APIStatusError):
             await client.post("/rerank", body={**asked, "documents": ["a"] * 1001}, cast_to=object)

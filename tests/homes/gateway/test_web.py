@@ -44,6 +44,10 @@ async def test_a_model_is_found_by_an_id_with_a_slash(get, path):
     assert (status, body["id"]) == (200, "org/big")
 
 
+async def test_a_model_that_fits_a_pattern_is_found_and_the_pattern_is_none(get):
+    assert [(await get(f"/v1/models/{name}"))[0] for name in ("open-1", "open%2A", "open*")] == [200, 404, 404]
+
+
 async def test_an_unknown_model_is_openais_404(get):
     status, _, body = await get("/v1/models/nope")
     assert status == 404
