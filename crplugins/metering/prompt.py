@@ -57,7 +57,7 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
         return None
     read = _READ.get(exchange)
     if read is None or members != read.members:
-        messages, *others = [bytes(member) for member in members if member is not None] or [b""]
+        messages, *others = [*map(bytes, filter(None, members))] or [b""]
         read = _Read(members, _weigh(messages, others))
         _READ.set(exchange, read)
     return read.prompt
