@@ -24,8 +24,8 @@ def make_engine(
     """An engine; the only place that makes one for a server. `timeout` in seconds is for a connection, a statement and
     the wait for a connection. Reads files: call it in a thread.
 
-    A pooled connection to a server is tested before use, so that a restart of the server causes no error. One to a server
-    that takes no writes is closed, and all that were made before it. Errors do not show parameters.
+    A pooled connection to a server is tested before use, so that a restart of the server causes no error; and where a
+    server takes no writes, those there are are closed. Errors do not show parameters.
     """
     postgres, words = url.backend == "postgresql", url.words
     engine = create_async_engine(
