@@ -27,6 +27,7 @@ from crplugins.core.principal import (
     Priority,
 )
 from crplugins.core.usage import micro_usd_of, usd
+from crplugins.core.utc import in_utc
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
 from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
 
@@ -87,7 +88,7 @@ def _moment(value: Any) -> datetime:
         except ValueError:
             value = None
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return in_utc(value)
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     raise refusal("must be a date such as 2027-01-01 or a time such as 2027-01-01T18:00:00Z")

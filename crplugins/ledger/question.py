@@ -3,11 +3,12 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from crplugins.core.usage import usd
+from crplugins.core.utc import LAST_MOMENT
 
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -109,6 +110,9 @@ def cost_usd(sums: Sums) -> float | None:
     return usd(sums.cost_micro_usd)
 
 
+_LAST_MIDNIGHT: Final = datetime.combine(LAST_MOMENT.date(), time(), UTC)
+"""The last moment behind which there is a whole day of the calendar."""
+
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -123,6 +127,6 @@ def read_moment(text: str, now: datetime) -> datetime:
         if match is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), _LAST_MIDNIGHT)
     except (ValueError, OverflowError):
         raise ValueError("must be a time ago such as 30m, 24h or 7d, or a date such as 2027-01-31") from None

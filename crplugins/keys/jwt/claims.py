@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from crplugins.core.utc import FIRST_MOMENT, LAST_MOMENT
 from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest
 from crplugins.keys.policy import PolicySection
@@ -25,8 +26,6 @@ PolicySection.prepare()
 _ONE_TEXT: Final = frozenset({"id", "team", "owner", "on_disconnect", "missing_usage", "priority"})
 _SEPARATORS: Final = re.compile(r"[\s,]+")
 _NO_NUMBER: Final = "nan"
-_FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
-_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def key_of(claims: Mapping[str, Any], secret: SecretDigest, settings: JwtSettings) -> Key:
@@ -167,4 +166,4 @@ def _moved(moment: datetime, by: timedelta) -> datetime:
     try:
         return moment + by
     except OverflowError:
-        return _LAST_MOMENT if by > timedelta(0) else _FIRST_MOMENT
+        return LAST_MOMENT if by > timedelta(0) else FIRST_MOMENT
