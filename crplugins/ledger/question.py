@@ -3,12 +3,11 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from crplugins.core.usage import usd
-from crplugins.core.utc import LAST_MOMENT
 
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -110,8 +109,8 @@ def cost_usd(sums: Sums) -> float | None:
     return usd(sums.cost_micro_usd)
 
 
-_LAST_MIDNIGHT: Final = datetime.combine(LAST_MOMENT.date(), time(), UTC)
-"""The last moment behind which there is a whole day of the calendar."""
+_LAST_MIDNIGHT: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""There is no later one, and so no day that begins after a later moment."""
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -153,6 +153,19 @@ def plain(environ: dict[str, str], folder: Path, *arguments: str, **streams: int
             process.kill()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_is_full_keeps_no_gateway_from_starting_and_going_on(environ, folder, workers):
+    """The one that its log is written to."""
+    with Path("/dev/full").open("w") as full, plain(environ, folder, "--workers", str(workers), stderr=full) as gateway:
+        until(lambda: ready_everywhere(gateway.url))
+        assert serves(gateway.url, "demo/echo") == {200}
+        (folder / "gateway.yaml").write_text(f"{CONFIGURATION}aliases: {{fast: demo/echo}}\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: serves(gateway.url, "fast") == {200})
+        gateway.process.terminate()
+        assert gateway.process.wait(60) == 0
+
+
 def ready_everywhere(url: str) -> bool:
     """A new worker accepts on the port before it can answer."""
     try:
