@@ -4,9 +4,11 @@ A command is imported when it is asked for: `serve` starts without the tables of
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from types import MappingProxyType
@@ -80,6 +82,7 @@ def run(now: Callable[[], datetime] | None = None) -> None:
     `now` is the wall clock of the commands that need one.
     """
     _open_what_is_closed()
+    _lose_what_stderr_does_not_take()
     try:
         try:
             _run(now)
@@ -106,6 +109,27 @@ def _open_what_is_closed() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for as long as the process lasts
+
+
+class _LossyStderr(io.TextIOWrapper):
+    """What its file does not take is lost, and nothing fails for it; what comes when it takes more again is written."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def _lose_what_stderr_does_not_take() -> None:
+    """Its file may be on a disk that is full for a while: a gateway starts and serves without its log. A host of this
+    process may have a stderr of its own, which stays."""
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        binary = open(sys.stderr.fileno(), "wb", closefd=False)  # noqa: SIM115 - for as long as the process lasts
+        sys.stderr = _LossyStderr(binary, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
 
 
 def _run(now: Callable[[], datetime] | None) -> None:

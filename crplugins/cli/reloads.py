@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from crplugins.cli.start import Start
 from crplugins.cli.watch import LOOK_SECONDS, FileWatch
 from crplugins.homes.gateway.app import Gateway
-from crplugins.homes.gateway.reloading import Reloaded, log, problems_of
+from crplugins.homes.gateway.reloading import Reloaded, ReloadTurns, log, problems_of
 
 if TYPE_CHECKING:
     from crplugins.cli.drain import DrainingConfig
@@ -26,6 +26,7 @@ class Reloads(ABC):
         self.server: Final = server
         self._loop: Final = asyncio.get_running_loop()
         self._running: set[asyncio.Task[Reloaded]] = set()
+        self._turns: Final = ReloadTurns()
         gateway.reload_by(self.reload)
 
     @abstractmethod
@@ -57,6 +58,9 @@ class OneProcess(Reloads):
                 await self.reload(f"{watch.file} has changed")
 
     async def reload(self, why: str) -> Reloaded:
+        return await self._turns.run(lambda: self._reload(why))
+
+    async def _reload(self, why: str) -> Reloaded:
         try:
             config = await asyncio.to_thread(self._start.read)
             reloaded = await self.gateway.reload(config)

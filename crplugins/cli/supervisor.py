@@ -115,6 +115,8 @@ class Supervisor(Multiprocess):
                 process.terminate()
 
     def handle_signals(self) -> None:
+        while self.signal_queue.count(signal.SIGHUP) > 1:  # the file is read once for all that have come until now
+            self.signal_queue.remove(signal.SIGHUP)
         with self._going_on("a signal could not be acted on"):
             super().handle_signals()
 

@@ -61,7 +61,8 @@ async def _export(
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
 
     async def write(reader: LedgerReader) -> None:
-        begin, behind = first or await first_day(reader), last_whole_day(now)
+        earliest, behind = await first_day(reader), last_whole_day(now)
+        begin = earliest if earliest is None or first is None else max(first, earliest)
         if end is not None and end > behind:
             sys.stderr.write(f"note: {behind.isoformat()} is not over, or not all of it is recorded\n")
         if begin is None:

@@ -36,6 +36,8 @@ LONGEST_NAME: Final = 256
 _DIGEST: Final = 32
 """Hexadecimal digits: no two names of a key meet by chance, and no name of ours (`unnamed`) is a digest."""
 
+_FORGOTTEN_AT_ONCE: Final = 2
+
 _HOUR: Final = 3600
 _DAY: Final = 24 * _HOUR
 
@@ -221,14 +223,28 @@ class _Names:
         seen = self._seen_by_key.get(within)
         if seen is None:
             seen = self._seen_by_key[within] = OrderedDict()
-        if digest not in seen and len(seen) >= self._most:
-            if next(iter(seen.values())) + self._seconds > now:
+        if digest not in seen:
+            self._forget_idle(seen, now)
+            if len(seen) >= self._most:
                 self._tell_once(within)
                 return False
-            seen.popitem(last=False)
         seen[digest] = now
         seen.move_to_end(digest)
         return True
+
+    def _forget_idle(self, own: OrderedDict[str, float], now: float) -> None:
+        """A few names of this key, and of one other by turns: more than are added, so that what nobody names any more
+        takes no memory, in however many keys.
+        """
+        other_key, other = next(iter(self._seen_by_key.items()))
+        self._seen_by_key.move_to_end(other_key)
+        for seen in (own, other):
+            for _ in range(_FORGOTTEN_AT_ONCE):
+                if not seen or next(iter(seen.values())) + self._seconds > now:
+                    break
+                seen.popitem(last=False)
+        if not other and other is not own:
+            del self._seen_by_key[other_key]
 
     def _tell_once(self, within: str) -> None:
         if within not in self._full:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -91,10 +91,20 @@ def is_public(address: str) -> bool:
     if isinstance(ip, IPv6Address):
         nat64 = IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
         ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
-    return ip.is_global and not ip.is_multicast
+    within = ip not in _OF_MACHINES_BEFORE_US if isinstance(ip, IPv4Address) else ip in _INTERNET
+    return within and ip not in _PROTOCOLS and ip.is_global and not ip.is_multicast
 
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_INTERNET: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is given out. What else is global by the letter (site-local, translated IPv4) leads inwards."""
+
+_PROTOCOLS: Final = IPv4Network("192.0.0.0/24")
+"""Private in newer Pythons alone. Oracle's metadata were here."""
+
+_OF_MACHINES_BEFORE_US: Final = IPv4Network("168.63.129.16/32")
+"""Azure's WireServer: an address of the internet by its number, which every virtual machine of Azure's has as its own,
+with the certificates and the settings of its extensions."""
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:

@@ -79,6 +79,20 @@ def _aliases(value: Mapping[str, Any]) -> Aliases:
     return MappingProxyType(found)
 
 
+FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
+LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Kept between the years 1 and 9999, which are as good as never: other programs' `never` is one of their ends."""
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return LAST_MOMENT if moment.year > FIRST_MOMENT.year else FIRST_MOMENT
+
+
 def _moment(value: Any) -> datetime:
     """The instant of a date, a datetime or their ISO 8601 texts, in UTC."""
     if isinstance(value, str):
@@ -87,7 +101,7 @@ def _moment(value: Any) -> datetime:
         except ValueError:
             value = None
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return _in_utc(value)
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     raise refusal("must be a date such as 2027-01-01 or a time such as 2027-01-01T18:00:00Z")

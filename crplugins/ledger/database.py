@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from crplugins.ledger.sqlite import SqliteTables
 from crplugins.sql.migrate import migrate
@@ -88,6 +88,13 @@ class LedgerDatabase:
         """A statement with `:names` for each of the rows, in one transaction. The tables are there."""
         async with asyncio.timeout(2 * TIMEOUT):
             await self._tables.write(statement, rows, TIMEOUT)
+
+    async def now(self) -> datetime | None:
+        """By the clock of the server; None of SQLite, which has no other clock than this machine's."""
+        if self.backend == "sqlite":
+            return None
+        ((now,),) = await self.fetch("SELECT now()", {})
+        return cast("datetime", now)
 
     async def delete(self, before: datetime, most: int) -> int:
         """Deletes the oldest rows that began before this moment, so many at most, in one transaction. Returns how many;

@@ -109,6 +109,9 @@ def cost_usd(sums: Sums) -> float | None:
     return usd(sums.cost_micro_usd)
 
 
+_LAST_MIDNIGHT: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""There is no later one, and so no day that begins after a later moment."""
+
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -123,6 +126,6 @@ def read_moment(text: str, now: datetime) -> datetime:
         if match is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC), _LAST_MIDNIGHT)
     except (ValueError, OverflowError):
         raise ValueError("must be a time ago such as 30m, 24h or 7d, or a date such as 2027-01-31") from None

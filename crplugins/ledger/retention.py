@@ -75,9 +75,11 @@ class Retention:
 
         Raises the errors of the database.
         """
-        before = datetime.combine((self._now() - self._keep).astimezone(UTC).date(), time_of_day(), UTC)
         deleted = 0
         with _alone(self._lock) as alone:
+            # By the clock that is behind: one that is years ahead, of one machine of many, would have all rows go.
+            now = min(self._now(), await self._database.now() or self._now())
+            before = datetime.combine((now - self._keep).astimezone(UTC).date(), time_of_day(), UTC)
             while alone and (month := await self._database.drop_month(before)) is not None:
                 logger.info("%s is dropped: all its rows began more than %d days ago", month, self._keep.days)
             while alone:

@@ -3,13 +3,16 @@
 from functools import partial
 from typing import Any, Final, Literal
 
-from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, ExceptionContext, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from crplugins.sql.url import DatabaseUrl, driver_arguments
 
 WRITES: Final = "crplugins_writes"
 """Execution option of connections that write."""
+
+_READ_ONLY: Final = "25006"
+"""The SQLSTATE of a write that the server, or its role, takes from nobody on this connection."""
 
 Synchronous = Literal["NORMAL", "FULL"]
 """What SQLite waits for at a commit: FULL survives a power cut, NORMAL only the death of the process."""
@@ -21,8 +24,8 @@ def make_engine(
     """An engine; the only place that makes one for a server. `timeout` in seconds is for a connection, a statement and
     the wait for a connection. Reads files: call it in a thread.
 
-    A pooled connection to a server is tested before use, so that a restart of the server causes no error. Errors do not
-    show parameters.
+    A pooled connection to a server is tested before use, so that a restart of the server causes no error; and where a
+    server takes no writes, those there are are closed. Errors do not show parameters.
     """
     postgres, words = url.backend == "postgresql", url.words
     engine = create_async_engine(
@@ -37,9 +40,18 @@ def make_engine(
     )
     if not postgres:
         set_up_sqlite(engine.sync_engine, synchronous)
-    elif words.schema is not None:
+        return engine
+    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
+    if words.schema is not None:
         event.listen(engine.sync_engine, "begin", partial(_use_schema, words.schema))
     return engine
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """After a failover a name or a pooler leads to another server, while connections to the one that is a replica now
+    live on and pass every test but a write."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _use_schema(schema: str, connection: Connection) -> None:

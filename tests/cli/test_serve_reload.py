@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,6 +153,19 @@ def plain(environ: dict[str, str], folder: Path, *arguments: str, **streams: int
             process.kill()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_is_full_keeps_no_gateway_from_starting_and_going_on(environ, folder, workers):
+    """The one that its log is written to."""
+    with Path("/dev/full").open("w") as full, plain(environ, folder, "--workers", str(workers), stderr=full) as gateway:
+        until(lambda: ready_everywhere(gateway.url))
+        assert serves(gateway.url, "demo/echo") == {200}
+        (folder / "gateway.yaml").write_text(f"{CONFIGURATION}aliases: {{fast: demo/echo}}\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: serves(gateway.url, "fast") == {200})
+        gateway.process.terminate()
+        assert gateway.process.wait(60) == 0
+
+
 def ready_everywhere(url: str) -> bool:
     """A new worker accepts on the port before it can answer."""
     try:
@@ -191,6 +205,23 @@ def test_under_load_no_reload_drops_a_request_or_cuts_a_stream(serve, folder):
         assert gateway.stop()[0] == 0
     assert set(statuses) == {200}
     assert ends == {"data: [DONE]"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_storm_of_signals_is_a_few_reloads_of_which_the_last_counts(serve, folder, workers):
+    """As configuration management sends them. None that waits would find anything else in the file than the next."""
+    sent = 300
+    with serve("--workers", workers, cwd=folder) as gateway:
+        until(lambda: ready_everywhere(gateway.url))
+        for number in range(sent):
+            if number == sent - 1:
+                (folder / "gateway.yaml").write_text(f"{CONFIGURATION}aliases: {{fast: demo/echo}}\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            time.sleep(0.002)
+        until(lambda: serves(gateway.url, "fast") == {200})
+        code, _, said = gateway.stop()
+    assert (code, "Traceback" in said) == (0, False)
+    assert said.count("the configuration is reloaded") < sent / 2
 
 
 def test_a_terminal_that_closes_ends_the_gateway(environ, folder):

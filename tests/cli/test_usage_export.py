@@ -117,6 +117,12 @@ def test_a_day_that_is_not_over_is_left_out(command, tmp_path):
     assert "is not over" in err
 
 
+def test_before_the_first_request_there_is_no_day(command, tmp_path):
+    """Since the first day of the calendar there would be 700,000 files."""
+    code, out, _ = command("--since", "0001-01-01")
+    assert (code, len(out.splitlines()), len(names_of(tmp_path / "out"))) == (0, 3, 3)
+
+
 def test_a_folder_that_cannot_be_made_is_told_by_its_name(command, tmp_path):
     (tmp_path / "out").write_text("a file")
     code, out, err = command()

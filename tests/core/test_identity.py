@@ -181,6 +181,18 @@ def test_a_key_that_invents_names_has_room_for_so_many_and_takes_nothing_from_an
     assert sum(len(seen) for seen in few._user._seen_by_key.values()) <= 4
 
 
+def test_names_that_nobody_uses_any_more_take_no_memory_in_however_many_keys() -> None:
+    """In a year each of a thousand keys would have the most names that it may have at one time."""
+    clock, users = FrozenClock(), from_places("user")
+    for number in range(20_000):
+        users.user_of(asking({"user": str(number)}, key_id=f"team-{number % 500}", clock=clock))
+    assert sum(map(len, users._user._seen_by_key.values())) == 20_000
+    clock.advance(86_401)
+    for number in range(20_000):
+        users.user_of(asking({"user": str(number)}, key_id="team-0", clock=clock))
+    assert [*map(len, users._user._seen_by_key.values())] == [10_000]
+
+
 def test_two_plugins_are_told_the_same_of_one_request() -> None:
     few = from_places("user", max_per_key=1)
     first, second = asking({"user": "a"}), asking({"user": "b"})

@@ -60,6 +60,12 @@ def test_times_of_every_form_are_instants(moment):
     assert read(expires=moment).expires == datetime(2027, 1, 1, tzinfo=UTC)
 
 
+def test_the_ends_of_the_calendar_are_never_in_whatever_zone():
+    """.NET's least and greatest dates, of a machine that is not in UTC."""
+    key = read(not_before="0001-01-01T00:00:00+05:30", expires="9999-12-31T23:59:59.999999-03:30")
+    assert (key.not_before, key.expires) == (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
 @pytest.mark.parametrize(("usd", "micro"), [(0.1, 100_000), ("0.30", 300_000), (50, 50_000_000), (0, 0), (1e-6, 1)])
 def test_money_is_exact(usd, micro):
     assert read(budget={"usd": usd, "period": "day"}).principal.budget.micro_usd == micro

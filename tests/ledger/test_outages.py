@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import closing
 
+import asyncpg
 import pytest
 
 from crplugins.ledger import database as database_module
@@ -68,6 +69,28 @@ async def test_postgresql_stopped_and_started_again_loses_none(postgres, postgre
     told = caplog.text.count("records wait")  # not at each attempt, of which there were dozens
     assert 1 <= told <= 3, "one outage, and on a busy machine an insert that took longer than this test's patience"
     assert len(re.findall(r"the ledger's database (sqlite|postgresql)\S+ can be written again", caplog.text)) == told
+
+
+async def test_connections_to_a_server_that_has_become_a_replica_are_left(postgres_url, tmp_path, caplog):
+    """As a failover leaves them behind: alive, and read-only, while new ones lead to a server that can be written."""
+
+    async def new_connections(word):
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("SET default_transaction_read_only = off")
+        database = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {database} {word}")
+        await connection.close()
+
+    async with Ledger(postgres_url, spool=tmp_path / "spool") as ledger:
+        ledger.add(make_record())
+        await settled(ledger)
+    await new_connections("SET default_transaction_read_only = on")
+    async with Ledger(postgres_url, spool=tmp_path / "spool", retry_seconds=SOON, migrate=False) as ledger:
+        ledger.add(make_record())
+        await until(lambda: "read-only transaction" in caplog.text)
+        await new_connections("RESET default_transaction_read_only")
+        await settled(ledger)
+        assert await totals_of(ledger) == (2, 2)
 
 
 async def test_a_locked_database_delays_no_request(sqlite_url, tmp_path, locked):

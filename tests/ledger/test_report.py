@@ -175,6 +175,17 @@ def test_a_moment_is_so_long_ago_or_a_date(text, moment):
     assert read_moment(text, NOW) == moment
 
 
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59", "9999-12-31", "9999-12-31T23:59:59.999999Z"])
+async def test_the_last_day_of_the_calendar_is_an_end_like_any_other(open_ledger, text):
+    end = read_moment(text, NOW)
+    async with open_ledger() as ledger:
+        ledger.add(make_record())
+        await settled(ledger)
+        for by in (["key"], ["user"]):
+            assert [line.requests for line in await ledger.answer(Question(by, until=end))] == [1]
+            assert await ledger.answer(Question(by, since=end)) == []
+
+
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "7", "d", "-7d", "7 d", "2026-13-01", "999999w", "0001-01-01T00:00:00+14:00"]
 )

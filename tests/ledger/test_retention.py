@@ -56,6 +56,21 @@ async def test_whole_days_go_and_every_sum_is_what_it_was(open_ledger, retention
         assert await retention().sweep() == 0
 
 
+async def test_a_machine_whose_clock_is_ahead_deletes_nothing_of_a_server_that_knows_better(
+    open_ledger, retention, database_url
+):
+    """As one that boots without a network. SQLite has no other clock."""
+    today = datetime.now(UTC)
+    async with open_ledger() as ledger:
+        for number, age in enumerate([1, 9, 11]):
+            began = (today - timedelta(days=age)).timestamp()
+            ledger.add(make_record(request_id=f"r-{number:03}", started_at=began, ended_at=began + 1))
+        await settled(ledger)
+        await retention(now=lambda: today + timedelta(days=4000)).sweep()
+        kept = [] if database_url.startswith("sqlite") else ["r-000", "r-001"]
+        assert await ids_of(ledger) == kept
+
+
 async def test_of_a_day_without_rows_all_hours_count(open_ledger, retention):
     async with open_ledger() as ledger:
         await filled(ledger, [0, 20])

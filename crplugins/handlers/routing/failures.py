@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.outcome import ErrorType
+from crplugins.core.retry_after import seconds_of
 from crplugins.handlers import faults_of_requests
 from crplugins.handlers.routing.settings import FailureKind
 from crplugins.handlers.upstream_errors import NotSent
@@ -103,21 +103,9 @@ def retry_after(error: GatewayError, wall_clock: Callable[[], float] = time.time
     """The seconds after which the provider wants to be asked again; None if it says nothing, or nothing sensible."""
     hints = {name: value.decode("latin-1") for name, value in error.headers if name.startswith(b"retry-after")}
     for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
-        if (value := hints.get(name)) is not None and (seconds := _seconds(value, unit, wall_clock)) is not None:
+        if (value := hints.get(name)) is not None and (seconds := seconds_of(value, unit, wall_clock)) is not None:
             return seconds
     return None
-
-
-def _seconds(hint: str, unit: float, wall_clock: Callable[[], float]) -> float | None:
-    """The seconds of a number or a date; None for what is neither, such as a date of a year that no calendar has."""
-    try:
-        return max(float(hint) / unit, 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(hint).timestamp() - wall_clock(), 0.0)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def forbids_retries(error: GatewayError) -> bool:

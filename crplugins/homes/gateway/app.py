@@ -20,7 +20,7 @@ from crplugins.config.words import ConfigWords
 from crplugins.core.collector import collect_what_has_ended
 from crplugins.core.plugin import Plugin
 from crplugins.homes.gateway.generation import GatewayState, Generation
-from crplugins.homes.gateway.reloading import Loads, Reloaded, log, problems_of
+from crplugins.homes.gateway.reloading import Loads, Reloaded, ReloadTurns, log, problems_of
 from crplugins.keys.key import Key
 from crplugins.settings.errors import ConfigError
 
@@ -58,6 +58,7 @@ class Gateway:
         self._generation = Generation(config, self._state)
         self._generation.begin()
         self._changing = asyncio.Lock()
+        self._turns = ReloadTurns()
         self._prepared: Prepared | None = None
         self._retiring: dict[asyncio.Task[None], Generation] = {}
 
@@ -148,6 +149,9 @@ class Gateway:
         file = self.config.source.file
         if file is None:
             return Reloaded(problems=["the configuration was read from no file"])
+        return await self._turns.run(lambda: self._reload_file(file, why))
+
+    async def _reload_file(self, file: str, why: str) -> Reloaded:
         try:
             reloaded = await self.reload(await asyncio.to_thread(load_config, file))
         except Exception as error:

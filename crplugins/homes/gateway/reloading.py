@@ -1,13 +1,15 @@
 """What is said of a reload of the configuration: to who has asked for it, in the log, in metrics and by `/readyz`."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from crplugins.core.single_flight import SingleFlight
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.keys.file.file import KeyFileError
 from crplugins.settings.errors import ConfigError, one_line
@@ -30,6 +32,24 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
     needs_restart: Annotated[
         Sequence[str], Meta(description="Settings that have changed, and count from the next start on.")
     ] = ()
+
+
+class ReloadTurns:
+    """Reloads one after the other, each of which reads what there is when its turn comes: what was read first never
+    counts last. Who asks while another waits for its turn shares that one, so that a storm of signals is two reloads.
+    """
+
+    def __init__(self) -> None:
+        self._turn: Final = asyncio.Lock()
+        self._waiting: Final[SingleFlight[Reloaded]] = SingleFlight()
+
+    async def run(self, reload: Callable[[], Awaitable[Reloaded]]) -> Reloaded:
+        async def in_turn() -> Reloaded:
+            async with self._turn:
+                self._waiting.forget()
+                return await reload()
+
+        return await self._waiting.run("next", in_turn)
 
 
 class LoadedAs(msgspec.Struct, frozen=True):

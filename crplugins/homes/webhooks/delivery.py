@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 from crplugins.config.webhooks import EventType
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
+from crplugins.core.retry_after import seconds_of
 from crplugins.handlers.http.interface import Endpoint, HttpError, Response
 from crplugins.homes.webhooks.claims import Claim, Claims
 from crplugins.homes.webhooks.message import About, Message, signed_headers, signing_key
@@ -173,7 +174,8 @@ class Receiver:
             )
             try:
                 await _read(response)
-                return AttemptResult(response.status, f"answers {response.status}", _wait(response))
+                wait = _wait(response.headers.get("retry-after", ""), self._clock)
+                return AttemptResult(response.status, f"answers {response.status}", wait)
             finally:
                 response.close()
         except TimeoutError:
@@ -190,7 +192,7 @@ async def _read(response: Response) -> None:
         size += len(some)
 
 
-def _wait(response: Response) -> float | None:
+def _wait(hint: str, clock: Callable[[], float]) -> float | None:
     """Seconds of `retry-after`, up to a day."""
-    text = response.headers.get("retry-after", "")
-    return min(float(text), 86_400.0) if text.isascii() and text.isdecimal() else None
+    seconds = seconds_of(hint, wall_clock=clock)
+    return None if seconds is None else min(seconds, 86_400.0)

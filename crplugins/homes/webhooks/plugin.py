@@ -32,7 +32,7 @@ from crplugins.keys.source import KeySource, SourceUnavailable, listed_keys
 from crplugins.keys.state import state_of
 from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable
-from crplugins.plugins.budgets.watch import BudgetWatch, UsedBudget
+from crplugins.plugins.budgets.watch import MOST_WATCHED, BudgetWatch, UsedBudget
 
 BUDGET_SECONDS: Final = 2.0
 KEY_SECONDS: Final = 300.0
@@ -144,17 +144,17 @@ class Webhooks(Plugin):
         reach the store after it was noted."""
         new = self._watch.take()
         used, self._again = {**self._again, **new}, new
-        budgets = list(used.values())
+        budgets = list(used.items())
         for start in range(0, len(budgets), _AT_ONCE):
             some = budgets[start : start + _AT_ONCE]
             try:
                 async with asyncio.timeout(_READ_SECONDS):
-                    levels = await self._reservations.levels([each.window.limit for each in some])
+                    levels = await self._reservations.levels([each.window.limit for _, each in some])
             except (StoreUnavailable, TimeoutError):
-                self._again = {**used, **self._again}
+                self._again = dict(budgets[-MOST_WATCHED:])  # an outage may last, and see ever new keys
                 return
             now = self._now()
-            for budget, level in zip(some, levels, strict=True):
+            for (_, budget), level in zip(some, levels, strict=True):
                 for each in self._subscriptions:
                     for message in each.of_budget(budget, level.used, now):
                         each.receiver.offer(message)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest
-from crplugins.keys.policy import PolicySection
+from crplugins.keys.policy import FIRST_MOMENT, LAST_MOMENT, PolicySection
 from crplugins.keys.source import SecretRefused
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.settings.section import try_section
@@ -25,8 +25,6 @@ PolicySection.prepare()
 _ONE_TEXT: Final = frozenset({"id", "team", "owner", "on_disconnect", "missing_usage", "priority"})
 _SEPARATORS: Final = re.compile(r"[\s,]+")
 _NO_NUMBER: Final = "nan"
-_FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
-_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def key_of(claims: Mapping[str, Any], secret: SecretDigest, settings: JwtSettings) -> Key:
@@ -167,4 +165,4 @@ def _moved(moment: datetime, by: timedelta) -> datetime:
     try:
         return moment + by
     except OverflowError:
-        return _LAST_MOMENT if by > timedelta(0) else _FIRST_MOMENT
+        return LAST_MOMENT if by > timedelta(0) else FIRST_MOMENT

@@ -115,6 +115,8 @@ async def _from_url(url: str) -> bytes:
             session.get(url, headers={"accept": "application/json"}) as response,
         ):
             response.raise_for_status()
+            if url.startswith("https://") and any(each.url.scheme != "https" for each in (*response.history, response)):
+                raise SourceUnavailable("the issuer's keys are said to be at an address without TLS")
             return await _read(response)
     except ValueError as error:  # of the environment, or a URL that is none
         raise SourceUnavailable(f"the issuer's keys cannot be fetched ({error})") from None

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.plugins.budgets.windows import BudgetWindow
 
-_MOST: Final = 100_000
+MOST_WATCHED: Final = 100_000
 
 
 class UsedBudget(NamedTuple):
@@ -24,7 +24,7 @@ class BudgetWatch:
     """Notes windows at the cost of an assignment each, and gives them away."""
 
     def __init__(self) -> None:
-        self._used: BoundedMap[str, UsedBudget] = BoundedMap(_MOST)
+        self._used: BoundedMap[str, UsedBudget] = BoundedMap(MOST_WATCHED)
 
     def note(self, windows: Iterable[BudgetWindow], refused_at: int = 0) -> None:
         """A request has used them, or was refused when so much was spent.
@@ -39,5 +39,5 @@ class BudgetWatch:
 
     def take(self) -> Mapping[str, UsedBudget]:
         """Those noted since the last call, by the keys of their states."""
-        used, self._used = self._used, BoundedMap(_MOST)
+        used, self._used = self._used, BoundedMap(MOST_WATCHED)
         return used

@@ -14,6 +14,7 @@ from crplugins import Gateway, Plugin
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.config import load_config, parse_config
 from crplugins.homes.gateway.generation import Generation
+from crplugins.homes.gateway.reloading import Reloaded, ReloadTurns
 from crplugins.keys.file import FileKeys
 from crplugins.testing import FakeProvider, Script
 from tests.tls_setup import self_signed, tls_before
@@ -183,6 +184,30 @@ async def test_what_cannot_be_opened_changes_nothing(serve, change, said):
             await gateway.reload(parse_config({**config, "aliases": {"fast": "m"}}))  # nor is anything in the way
             assert (await ask(session, model="fast")).status_code == 200
         assert provider.connections_accepted == 1
+
+
+async def test_reloads_that_are_asked_for_while_one_waits_are_that_one_and_none_overtakes_another():
+    turns, reads, go_on = ReloadTurns(), [], asyncio.Event()
+
+    def reload(why):
+        async def read():
+            reads.append(why)
+            await go_on.wait()
+            return Reloaded(changes=[why])
+
+        return asyncio.create_task(turns.run(read))
+
+    first = reload("first")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others = [reload(f"other {number}") for number in range(1000)]
+    await asyncio.sleep(0)
+    others[0].cancel()
+    go_on.set()
+    assert (await first).changes == ["first"]
+    done = await asyncio.gather(*others, return_exceptions=True)
+    assert {tuple(each.changes) for each in done[1:]} == {("other 0",)}, "which goes on, though its own caller has left"
+    assert reads == ["first", "other 0"]
 
 
 async def test_a_mounted_gateway_that_nobody_has_opened_is_reloaded_too():

@@ -96,14 +96,24 @@ async def test_what_is_not_taken_is_sent_again_later_and_signed_anew(hearing, st
             assert one.counts == {("budget.threshold", "retried"): 2, ("budget.threshold", "delivered"): 1}
 
 
-async def test_a_receiver_that_says_when_to_come_again_is_heeded(hearing):
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (b"77", 77.0),
+        (b"77.5", 77.5),  # Discord
+        (b"Tue, 14 Nov 2023 22:14:30 GMT", 70.0),
+        (b"Tue Nov 14 22:14:30 2023", 70.0),
+        (b"Wed, 21 Oct 2099 07:28:00 GMT", 86_400.0),
+    ],
+)
+async def test_a_receiver_that_says_when_to_come_again_is_heeded(hearing, said, seconds):
     pauses = Pauses()
-    async with hearing(429, 204, headers=[(b"retry-after", b"77")]) as (heard, url):
-        async with receiver(url, sleep=pauses) as one:
+    async with hearing(429, 204, headers=[(b"retry-after", said)]) as (heard, url):
+        async with receiver(url, sleep=pauses, clock=lambda: 1_700_000_000.0) as one:
             one.offer(message())
             await pauses.end()
             await heard.until(2)
-            assert pauses.asked == [77.0]
+            assert pauses.asked == [seconds]
 
 
 async def test_one_that_is_never_taken_is_given_up_and_not_begun_anew(hearing, caplog):

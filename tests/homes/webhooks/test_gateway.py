@@ -12,13 +12,19 @@ import aiohttp
 import pytest
 
 from crplugins.config import ConfigError, parse_config
+from crplugins.core.principal import Budget, Principal
 from crplugins.homes.assembly import find
 from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.webhooks import plugin as webhooks
 from crplugins.homes.webhooks.delivery import Receiver
 from crplugins.homes.webhooks.plugin import Webhooks
+from crplugins.keys.file import FileKeys
 from crplugins.keys.opening import open_store
 from crplugins.keys.service import KeyService
+from crplugins.limits.redis.store import RedisStore
+from crplugins.limits.reservations import Reservations
+from crplugins.plugins.budgets.watch import BudgetWatch
+from crplugins.plugins.budgets.windows import BudgetWindows
 from crplugins.testing import FakeProvider
 from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture
 from tests.ports import free_port
@@ -170,6 +176,20 @@ async def test_a_dead_receiver_is_counted_and_costs_no_request_anything(serve, h
             assert "crplugins_webhook_pending_messages 100.0" in text
             assert 'event="budget.threshold",outcome="retried"' in text
         assert len(set(heard.ids)) == len(heard.messages) == 100
+
+
+async def test_budgets_that_nobody_can_read_for_long_are_remembered_up_to_a_number(monkeypatch):
+    """Each user of an identity provider is a key with a budget of its own, and an outage may last for days."""
+    monkeypatch.setattr(webhooks, "MOST_WATCHED", 50)
+    budgets, watch = BudgetWindows(Budget(1_000_000, "day"), {}, 0.8), BudgetWatch()
+    store = Reservations(RedisStore(f"redis://127.0.0.1:{free_port()}"))
+    looking = Webhooks([], [], watch, store, FileKeys("keys.yaml"))
+    for day in range(10):
+        for number in range(20):
+            watch.note(budgets.of(Principal(key_id=f"{day}-{number}"), 1_700_000_000_000))
+        await looking.look_at_budgets()
+    kept = [each.window.owner for each in looking._again.values()]
+    assert kept == [f"{day}-{number}" for day in (7, 8, 9) for number in range(20)][-50:]
 
 
 async def test_a_request_that_is_too_large_is_no_end_of_a_budget(serve, hearing):

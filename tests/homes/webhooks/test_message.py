@@ -103,6 +103,15 @@ def test_a_key_is_told_with_who_answers_for_it():
         ("2002:7f00:1::", False),
         ("64:ff9b::a9fe:a9fe", False),
         ("ff02::1", False),
+        ("168.63.129.16", False),  # Azure
+        ("::ffff:168.63.129.16", False),
+        ("168.63.129.17", True),
+        ("192.0.0.192", False),  # Oracle
+        ("fec0::1", False),
+        ("64:ff9b:1::a9fe:a9fe", False),
+        ("::169.254.169.254", False),
+        ("::ffff:0:169.254.169.254", False),
+        ("5f00::1", False),
     ],
 )
 def test_private_addresses_are_known_in_every_spelling(address, public):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from crplugins.core.principal import Budget, Limits
@@ -22,6 +22,7 @@ from crplugins.keys.jwt import JwtKeys, JwtSettings, read_settings
 from crplugins.keys.source import SecretRefused, SourceUnavailable
 from crplugins.settings.errors import ConfigError
 from crplugins.testing import FrozenClock
+from tests.tls_setup import self_signed, tls_before
 
 ISSUER = "https://login.example.com/"
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
@@ -368,6 +369,30 @@ async def test_the_keys_come_from_a_url(serve):
             assert await keys.find(sign(sub="bob"))
     async with keys:
         assert "cannot be fetched" in keys._issuer._problem
+
+
+async def test_keys_that_are_said_to_be_at_an_address_without_tls_are_none(serve, tmp_path, monkeypatch):
+    """Whoever is between us and that address would sign the tokens."""
+    pem = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    app = Starlette(
+        routes=[
+            Route("/moved", lambda _: RedirectResponse("/jwks.json")),
+            Route("/without", lambda _: RedirectResponse(f"{url}/jwks.json")),
+            Route("/back", lambda _: RedirectResponse(f"{url}/moved-back")),
+            Route("/moved-back", lambda _: RedirectResponse(f"https://localhost:{port}/jwks.json")),
+            Route("/jwks.json", lambda _: JSONResponse({"keys": [jwk(ONE, "one")]})),
+        ]
+    )
+    async with serve(app) as url, tls_before(int(url.rpartition(":")[2]), pem) as port:
+        for path, good in (("jwks.json", True), ("moved", True), ("without", False), ("back", False)):
+            settings = SETTINGS.model_copy(update={"jwks": f"https://localhost:{port}/{path}"})
+            async with JwtKeys(settings, sleep=never) as keys:
+                if good:
+                    assert (await keys.find(sign())).key.id == "ann"
+                else:
+                    with pytest.raises(SourceUnavailable, match="without TLS"):
+                        await keys.find(sign())
 
 
 async def test_the_keys_come_from_a_file(tmp_path):
