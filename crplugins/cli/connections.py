@@ -29,7 +29,7 @@ from crplugins.cli.bounds import (
     malformed,
     too_many_connections,
 )
-from crplugins.cli.first_write import Answer, FirstWrite, Unframed
+from crplugins.cli.first_write import FirstWrite, ResponseCycle, Unframed
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
@@ -188,7 +188,7 @@ class BoundedHTTP(HttpToolsProtocol):
             return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
-        self.cycle.__class__ = Answer  # uvicorn has no place to say which class it makes
+        self.cycle.__class__ = ResponseCycle  # uvicorn has no place to say which class it makes
         self.cycle.transport = FirstWrite(self.cycle)  # type: ignore[assignment]  # it uses no more of one
         if self._is_old():
             self.cycle.send = Unframed(self.cycle)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""How an answer is written: `Answer` makes its head, and `FirstWrite` has that leave with the first of its body."""
+"""How an answer is written: `ResponseCycle` makes its head, `FirstWrite` has that leave with the first of its body."""
 
 import asyncio
 import sys
@@ -26,7 +26,7 @@ _names: set[bytes] = set()
 """Names of headers, in small letters, in which uvicorn has found nothing wrong."""
 
 
-class Answer(RequestResponseCycle):
+class ResponseCycle(RequestResponseCycle):
     """uvicorn's answer, whose head is put together at once.
 
     uvicorn looks at each header in two searches and some thirty steps of Python, and a gateway's answer has a dozen of
