@@ -29,7 +29,7 @@ from crplugins.cli.bounds import (
     malformed,
     too_many_connections,
 )
-from crplugins.cli.first_write import FirstWrite, Unframed
+from crplugins.cli.first_write import FirstWrite, ResponseCycle, Unframed
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
@@ -188,6 +188,7 @@ class BoundedHTTP(HttpToolsProtocol):
             return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
+        self.cycle.__class__ = ResponseCycle  # uvicorn has no place to say which class it makes
         self.cycle.transport = FirstWrite(self.cycle)  # type: ignore[assignment]  # it uses no more of one
         if self._is_old():
             self.cycle.send = Unframed(self.cycle)  # type: ignore[method-assign]
@@ -220,6 +221,9 @@ class BoundedHTTP(HttpToolsProtocol):
     def _checked(self) -> list[bytes]:
         """The offers of other protocols in the head. Raises for what a proxy before us may have read otherwise
         (RFC 9112, 3.2 and 6.1), which ends the parsing."""
+        named = dict(self.headers)
+        if len(named) == len(self.headers) and b"transfer-encoding" not in named and b"upgrade" not in named:
+            return []  # as nearly always, and without a look at each of them
         hosts = 0
         offers: list[bytes] = []
         for name, value in self.headers:

@@ -28,7 +28,7 @@ _LOCK: Final = 0x6372_706C_6564_6700  # any number, but the same in every versio
 class Tables(Protocol):
     """The tables of one kind of database, which may not have been migrated yet. `patience` is in seconds."""
 
-    async def insert(self, lines: str, patience: float) -> None: ...
+    async def insert(self, lines: Sequence[bytes], patience: float) -> None: ...
 
     async def fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]: ...
 
@@ -75,7 +75,7 @@ class LedgerDatabase:
         """Inserts in one transaction; a record that is there already is skipped. Raises `LinesRefused`."""
         await self.prepare()
         async with asyncio.timeout(2 * TIMEOUT):
-            await self._tables.insert((b"[" + b",".join(lines) + b"]").decode(), TIMEOUT)
+            await self._tables.insert(lines, TIMEOUT)
 
     async def fetch(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of a SELECT with `:names` for its values. Migrates nothing, and delays no `insert`.

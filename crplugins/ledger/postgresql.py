@@ -54,12 +54,12 @@ class PostgresqlTables:
         self._making = asyncio.Lock()
         self._look_ahead_at = float("-inf")  # when months are to be made again
 
-    async def insert(self, lines: str, patience: float) -> None:
-        """Inserts a JSON array of lines in one transaction. Makes their months if need be. Raises `LinesRefused`."""
+    async def insert(self, lines: Sequence[bytes], patience: float) -> None:
+        """Inserts lines in one transaction. Makes their months if need be. Raises `LinesRefused`."""
         engine = await self._engine("records", patience)
         await self._look_ahead(engine)
         try:
-            await _insert(engine, lines)
+            await _insert(engine, (b"[" + b",".join(lines) + b"]").decode())
         except DBAPIError as error:
             state = _state_of(error)
             if state.startswith(_DATA_ERRORS) and _constraint_of(error) != CUTOVER:
@@ -141,7 +141,8 @@ def _with(statement: str, values: Mapping[str, Any]) -> TextClause:
 
 
 async def _insert(engine: AsyncEngine, lines: str) -> None:
-    """In one transaction. Where a month is not there for a row, it is made, and the lines are inserted anew."""
+    """Inserts a JSON array of lines in one transaction. Where a month is not there for a row, it is made, and the lines
+    are inserted anew."""
     try:
         async with engine.begin() as connection:
             await connection.execute(_INSERT, {"lines": lines})

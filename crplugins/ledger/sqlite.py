@@ -2,14 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import Any, Final, TypeVar
 
 from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
-from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST
+from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST, joined
 from crplugins.sql.url import DatabaseUrl
 
 READERS: Final = 4
@@ -26,11 +26,12 @@ class SqliteTables:
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
         self._cursor: sqlite3.Cursor | None = None  # one for all: a connection remembers up to 200 that are gone
+        self._encoding = "UTF-8"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="crplugins-ledger")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="crplugins-report")
 
-    async def insert(self, lines: str, patience: float) -> None:
-        """Inserts a JSON array of lines in one transaction, which is on the disk when this returns.
+    async def insert(self, lines: Sequence[bytes], patience: float) -> None:
+        """Inserts lines in one transaction, which is on the disk when this returns.
 
         `patience` in seconds is for the lock of the file. Raises `LinesRefused`.
         """
@@ -57,12 +58,12 @@ class SqliteTables:
         for threads in (self._writer, self._readers):
             threads.shutdown(wait=False)
 
-    def _insert(self, lines: str, patience: float) -> None:
+    def _insert(self, lines: Sequence[bytes], patience: float) -> None:
         cursor = self._connected(patience)
         try:
             cursor.execute("BEGIN IMMEDIATE")
             newest = cursor.execute(SQLITE_NEWEST).fetchone()[0]
-            cursor.execute(SQLITE_INSERT, {"lines": lines})
+            cursor.execute(SQLITE_INSERT, joined(self._encoded(lines)))
             cursor.execute(SQLITE_ADD_UP, {"newest": newest})
             cursor.execute("COMMIT")
         except BaseException as error:
@@ -104,7 +105,14 @@ class SqliteTables:
             self._cursor = connection.cursor()
             self._cursor.execute("PRAGMA journal_mode=WAL")
             self._cursor.execute("PRAGMA synchronous=FULL")
+            (self._encoding,) = self._cursor.execute("PRAGMA encoding").fetchone()
         return self._cursor
+
+    def _encoded(self, lines: Sequence[bytes]) -> Iterable[bytes]:
+        """As the file stores texts: a blob becomes one as it stands."""
+        if self._encoding == "UTF-8":
+            return lines
+        return (line.decode().encode(self._encoding) for line in lines)
 
     def _disconnect(self) -> None:
         cursor, self._cursor = self._cursor, None

@@ -1,7 +1,11 @@
 """The ledger keeps every record, each once: in the database, and while that is away elsewhere."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
+
+import pytest
 
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.ledger import Ledger, spool_path
@@ -29,6 +33,24 @@ async def test_a_record_becomes_a_row_with_all_its_fields(open_ledger):
         "provider_cost_micro_usd": 121, "asked_ms": 0.5, "queued_ms": 0.25, "admitted_ms": 1.5, "settled_ms": 1501.0,
         "expected_input_tokens": 90, "output_limit": 300, "choices": 2, "endpoint": "messages",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+async def test_texts_of_any_language_are_kept_in_a_file_of_any_encoding(encoding, tmp_path):
+    file = tmp_path / "usage.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute("CREATE TABLE own (id)")  # from now on the file has its encoding
+    records = [make_record(request_id=f"r-{user}", user=user) for user in ("Zoë", "雪", "☃\U0001f980", "plain")]
+    async with Ledger(f"sqlite:///{file}", commit_seconds=0) as ledger:
+        for record in records:
+            ledger.add(record)
+        await settled(ledger)
+        assert {row["request_id"]: row["user"] for row in await rows_of(ledger)} == {
+            record.request_id: record.user for record in records
+        }
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA encoding").fetchone() == (encoding,)
 
 
 async def test_what_is_not_known_is_null_and_an_unknown_price_is_no_zero(open_ledger):

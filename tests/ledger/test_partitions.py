@@ -117,7 +117,7 @@ async def test_a_process_that_sleeps_over_ends_of_months_goes_on(postgres_url, d
     tables = PostgresqlTables(read_database_url(postgres_url), now=lambda: clock[0])
 
     async def insert():
-        await tables.insert(f"[{line(clock[0]).decode()}]", 5.0)
+        await tables.insert([line(clock[0])], 5.0)
         return await months_in(postgres_url)
 
     assert await insert() == ["usage_2026_10", "usage_2026_11"]
