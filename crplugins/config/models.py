@@ -228,6 +228,18 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
+    def is_limited(self, quota: Limits) -> bool:
+        """Whether its deployment has a limit, where `quota` holds if the entry says nothing."""
+        return self._is_adaptive or self._within(quota) != NO_LIMITS
+
+    @property
+    def _is_adaptive(self) -> bool:
+        return self.adaptive_concurrency or self.litellm_params.adaptive_concurrency
+
+    def _within(self, quota: Limits) -> Limits:
+        given = {**self.litellm_params.quota(), **self.quota()}
+        return dataclasses.replace(quota, **given) if given else quota
+
     def _prices(self, listed: ListedPrices) -> Prices:
         region = region_of(self.litellm_params)
         return prices_for(self.model_info.known(), listed, region=region, watch=listed.watch)
@@ -261,8 +273,8 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             parameters=MappingProxyType({**params.parameters(), **(LITELLM_DEMO_PARAMETERS if demo else {})}),
             deadlines=functools.reduce(Deadlines.or_else, [keys.deadlines() for keys in said]),
             skip_malformed=next((keys.skip_malformed for keys in said if keys.skip_malformed is not None), 1),
-            quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
-            adaptive=self.adaptive_concurrency or params.adaptive_concurrency,
+            quota=self._within(quota),
+            adaptive=self._is_adaptive,
             ssl_verify=params.ssl_verify,
             certificate=Certificate(params.ssl_certificate, params.ssl_key),
             routing=routing_settings(routing, params, self),

@@ -72,19 +72,18 @@ class Deadlines:
     stall: float | None = None
     _patience: dict[tuple[bool, bool], Patience] = field(init=False, repr=False, compare=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for stream in (False, True):
-            for can_fail_over in (False, True):
-                self._patience[stream, can_fail_over] = self._of(stream=stream, can_fail_over=can_fail_over)
-
     def patience(self, *, stream: bool, can_fail_over: bool) -> Patience:
         """The deadlines of a request. `can_fail_over`: another deployment can be asked if this one says nothing."""
-        return self._patience[stream, can_fail_over]
+        known = self._patience.get((stream, can_fail_over))  # reckoned with the first request: models are many
+        if known is None:
+            known = self._patience[stream, can_fail_over] = self._of(stream=stream, can_fail_over=can_fail_over)
+        return known
 
     @property
     def longest(self) -> float:
         """The longest time for which any of them lets an upstream be silent."""
-        return max(max(each.first_token, each.stall) for each in self._patience.values())
+        every = [self._of(stream=stream, can_fail_over=other) for stream in (False, True) for other in (False, True)]
+        return max(max(each.first_token, each.stall) for each in every)
 
     def or_else(self, general: "Deadlines") -> "Deadlines":
         """These, and of `general` what is not written here."""

@@ -87,7 +87,7 @@ def _if_webhooks(config: Config, home: Home) -> bool:  # noqa: ARG001
 
 
 def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
-    return any(deployment.is_limited for deployment in config.deployments())
+    return config.limits_deployments()
 
 
 @dataclass(frozen=True)
