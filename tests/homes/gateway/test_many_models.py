@@ -12,9 +12,7 @@ PRICES = {"input_cost_per_token": 1.5e-7, "output_cost_per_token": 6e-7}
 def calls_of(models: int) -> int:
     """Those of a gateway's construction, from a configuration that is read."""
     params = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": "sk-upstream"}
-    entries = [
-        {"model_name": f"m{number}", "litellm_params": params, "model_info": PRICES} for number in range(models)
-    ]
+    entries = [{"model_name": f"m{number}", "litellm_params": params, "model_info": PRICES} for number in range(models)]
     config = parse_config({"model_list": entries, "keys": [{"id": "a", "secret": "sk-a-0123456789"}]})
     calls = 0
 
