@@ -52,7 +52,7 @@ _TILES: Final[Sequence[tuple[re.Pattern[str], int, int]]] = (
     (re.compile(r"(?:^|/)o[13](?![0-9])"), 75, 150),
     (re.compile(r"computer-use"), 65, 129),
 )
-_DRAWS: Final = re.compile(r"gpt-image-1")
+_DRAWS: Final = "gpt-image-1"
 _GEMINI: Final = re.compile(r"gemini-(?:[12]\b|[12]\.|pro|flash)")
 _LARGE_CLAUDE: Final = re.compile(r"opus-4[-.][7-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9]")
 
@@ -87,7 +87,7 @@ def image_tokens(model: str, size: Size, *, low: bool = False, faithful: bool = 
         return _gemini(size) if _GEMINI.search(model) else 1120
     if "claude" in model:
         return _by_area(size, 4784 if _LARGE_CLAUDE.search(model) else 1600)
-    if _DRAWS.search(model):
+    if _DRAWS in model:
         more = 4160 if size.width == size.height else 6240
         return 65 + 129 * _tiles(size, 512) + (more if faithful else 0)
     for pattern, factor, most in _PATCHES:
