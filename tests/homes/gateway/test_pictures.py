@@ -292,5 +292,8 @@ async def test_a_key_of_some_models_gets_no_drawing_of_another_author() -> None:
             ):
                 with pytest.raises(openai.APIStatusError) as refused:
                     await asking
-                assert refused.value.status_code in (403, 404)
+                assert (refused.value.status_code, refused.value.code) == (404, "model_not_found")
+            for name in ("SVG", "svg_model"):
+                with pytest.raises(openai.BadRequestError, match="Unknown parameter"):
+                    await client.images.generate(model="fast", prompt="a hat", extra_body={name: svg})
         assert not provider.requests
