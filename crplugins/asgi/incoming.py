@@ -17,7 +17,6 @@ from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down, unsupported_coding
 from crplugins.core.exchange import Reply
-from crplugins.core.form_body import FormBody
 from crplugins.core.pipeline import Run
 
 _UVICORN_ENDS: Final = "Task cancelled, timeout graceful shutdown exceeded"
@@ -110,9 +109,9 @@ class Call:
         check_declared(headers, self._limit)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
-            form = exchange.dialect.form and exchange.asks_model
-            tokens = exchange.dialect.tokens
-            exchange.body = FormBody.of_form(raw, headers) if form else Body.of_request(raw, tokens=tokens)
+            dialect = exchange.dialect
+            form = dialect.form and exchange.asks_model
+            exchange.body = dialect.form_of(raw, headers) if form else Body.of_request(raw, tokens=dialect.tokens)
             if exchange.asks_model:
                 exchange.dialect.name_model(exchange.body)
         self._read = raw

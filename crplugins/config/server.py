@@ -53,7 +53,7 @@ class LogSection(Section):
 
 EndpointName = Literal[
     "chat", "completions", "responses", "compact", "messages", "count_tokens", "embeddings", "rerank", "moderations",
-    "images", "transcriptions", "translations", "speech",
+    "images", "image_edits", "image_variations", "transcriptions", "translations", "speech",
 ]  # fmt: skip
 
 

@@ -6,13 +6,15 @@ the one that was judged. So one spelling is taken, the one that clients send, an
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, invalid_type
 from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_types, duplicate_key, is_known
+
+T = TypeVar("T")
 
 _TYPE: Final = re.compile(
     rb"multipart/form-data(?:[ \t]*+;[ \t]*+charset=utf-?8)?"
@@ -33,6 +35,11 @@ _TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 """Java's clients name another charset than UTF-8, in which ASCII reads the same."""
+
+_COUNTS: Final = frozenset({
+    "n", "max_tokens", "partial_images", "output_compression", "frame_count", "frame_duration_ms",
+})  # fmt: skip
+"""Fields that are numbers."""
 
 _CODINGS: Final = (b"binary", b"8bit", b"7bit")
 _HEADERS: Final = (b"content-disposition", b"content-type", b"content-transfer-encoding", b"content-length")
@@ -74,7 +81,7 @@ class FormBody(Body):
         super().__init__(raw)
         self._type = content_type
         self._boundary = b"--" + _boundary_of(content_type)
-        self._measured: float | None = None
+        self._measured: list[Any] | None = None
         self._read(raw)
 
     @classmethod
@@ -100,14 +107,14 @@ class FormBody(Body):
         """The names of its files."""
         return [part.name for part in self._parts if part.is_file]
 
-    def measured(self, measure: Callable[[bytes], float]) -> float | None:
-        """The sum of what a measure says of what each file holds; None without files.
+    def measured(self, measure: Callable[[bytes], T]) -> list[T]:
+        """What a measure says of what each file holds.
 
-        It is asked once, as it may look at megabytes and nobody writes files: there is one measure of all.
+        It is asked once, as it may look at megabytes and nobody writes files: each protocol has one measure.
         """
-        files = [part for part in self._parts if part.is_file]
-        if files and self._measured is None:
-            self._measured = sum([measure(self.raw[part.content : part.end]) for part in files])
+        if self._measured is None:
+            files = [part for part in self._parts if part.is_file]
+            self._measured = [measure(self.raw[part.content : part.end]) for part in files]
         return self._measured
 
     def copy(self) -> "FormBody":
@@ -215,7 +222,7 @@ def _value(name: str, value: str | list[str]) -> msgspec.Raw:
     """A field as JSON."""
     if name == "stream" and value in ("true", "false"):
         return msgspec.Raw(value.encode())
-    if name in ("n", "max_tokens") and isinstance(value, str) and value.isascii() and value.isdigit():
+    if name in _COUNTS and isinstance(value, str) and value.isascii() and value.isdigit():
         return msgspec.Raw(msgspec.json.encode(int(value[:20])))
     return msgspec.Raw(msgspec.json.encode(value))
 

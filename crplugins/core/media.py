@@ -7,6 +7,7 @@ Formats: PNG (W3C, section 11.2.2), GIF89a, JPEG (ITU-T T.81, annex B), WebP (RF
 """
 
 import binascii
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 _MOST_SEGMENTS: Final = 64
@@ -57,8 +58,20 @@ class Base64:
 
 def image_size(text: str) -> Size | None:
     """The size of a picture in a `data:` URL or in base64; None for an address, or what is not understood."""
-    data = Base64(text)
-    head = data.read(0, 32)
+    return _size(Base64(text).read)
+
+
+def picture_size(data: bytes) -> Size | None:
+    """The same of a file."""
+    return _size(lambda offset, count: data[offset : offset + count])
+
+
+_Read = Callable[[int, int], bytes]
+"""What reads so many bytes from an offset on."""
+
+
+def _size(read: _Read) -> Size | None:
+    head = read(0, 32)
     size = None
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         size = Size(_big(head[16:20]), _big(head[20:24]))
@@ -67,7 +80,7 @@ def image_size(text: str) -> Size | None:
     elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         size = _webp(head)
     elif head.startswith(b"\xff\xd8"):
-        size = _jpeg(data)
+        size = _jpeg(read)
     if size is None or not (0 < size.width <= _MOST_PIXELS and 0 < size.height <= _MOST_PIXELS):
         return None
     return size
@@ -85,11 +98,11 @@ def _webp(head: bytes) -> Size | None:
     return None
 
 
-def _jpeg(data: Base64) -> Size | None:
+def _jpeg(read: _Read) -> Size | None:
     """Walks from segment to segment to the frame header."""
     offset = 2
     for _ in range(_MOST_SEGMENTS):
-        segment = data.read(offset, 9)
+        segment = read(offset, 9)
         if len(segment) < 9 or segment[0] != 0xFF:
             return None
         marker = segment[1]

@@ -51,7 +51,7 @@ _COUNTS: Final = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_ou
 _COUNTED: Final = frozenset(_COUNTS)
 _OF_OTHERS: Final = frozenset({
     "background", "best_of", "documents", "input", "instructions", "max_output_tokens", "previous_response_id",
-    "prompt", "query", "suffix", "system",
+    "prompt", "query", "suffix", "svg", "svg[model]", "system",
 })  # fmt: skip
 """What decides in other protocols about what a request may do and what it costs."""
 

@@ -16,7 +16,6 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.form_body import FormBody
 from crplugins.core.parameters import FURTHER_MODELS
 from crplugins.core.request_json import check_one_model
 from crplugins.handlers.handler import Handler
@@ -59,7 +58,7 @@ class ModelEndpoint:
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
             dialect = exchange.dialect
             if dialect.form:
-                body = FormBody.of_form(raw, exchange.headers)
+                body = dialect.form_of(raw, exchange.headers)
             else:
                 body = Body.of_request(raw, tokens=dialect.tokens)
             exchange.body = body

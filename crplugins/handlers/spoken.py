@@ -20,6 +20,8 @@ from crplugins.core.dialects import (
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
+    IMAGE_EDITS,
+    IMAGE_VARIATIONS,
     IMAGES,
     MESSAGES,
     MODERATIONS,
@@ -62,7 +64,8 @@ _MODES: Final[Mapping[str, Spoken]] = {
     "responses": RESPONSES_ALONE,
     "rerank": frozenset({RERANK}),
     "moderation": frozenset({MODERATIONS}),
-    "image_generation": frozenset({IMAGES}),
+    "image_generation": frozenset({IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS}),
+    "image_edit": frozenset({IMAGE_EDITS, IMAGE_VARIATIONS}),
     "audio_transcription": frozenset({TRANSCRIPTIONS, TRANSLATIONS}),
     "audio_speech": frozenset({SPEECH}),
 }

@@ -7,6 +7,7 @@
 | Claude | width x height / 750, up to 1,600; from Opus 4.7 on up to 4,784 | [2] |
 | Gemini up to 2.5 | 258 per tile of 768 pixels, 258 for a picture of up to 384 | [3] |
 | Gemini 3 and later | 1,120, whatever the size | [4] |
+| GPT Image 1 and 1.5 | a base and so much per tile of 512 pixels of a picture whose shorter side is 512 | [6] |
 | any other | width x height / 750, up to 1,600 | |
 
 A second of speech is 10 tokens ([5]), and 32 for Gemini ([3]). A picture whose size cannot be read, because it is an
@@ -18,6 +19,7 @@ address or an unknown format, counts as one of 1024 x 1024.
 [3] https://ai.google.dev/gemini-api/docs/tokens, "Multimodal tokens"
 [4] https://ai.google.dev/gemini-api/docs/media-resolution, "Token counts"
 [5] https://developers.openai.com/api/docs/guides/realtime-costs
+[6] https://developers.openai.com/api/docs/guides/images-vision, "GPT Image 1", with more for `input_fidelity: high`
 """
 
 import math
@@ -50,6 +52,7 @@ _TILES: Final[Sequence[tuple[re.Pattern[str], int, int]]] = (
     (re.compile(r"(?:^|/)o[13](?![0-9])"), 75, 150),
     (re.compile(r"computer-use"), 65, 129),
 )
+_DRAWS: Final = "gpt-image-1"
 _GEMINI: Final = re.compile(r"gemini-(?:[12]\b|[12]\.|pro|flash)")
 _LARGE_CLAUDE: Final = re.compile(r"opus-4[-.][7-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9]")
 
@@ -57,13 +60,15 @@ _LARGE_CLAUDE: Final = re.compile(r"opus-4[-.][7-9]|(?:opus|sonnet|haiku|fable|m
 class Attachment(NamedTuple):
     """A part of a prompt that is no text.
 
-    `size` of a picture, if it could be read, and whether it has `detail: low`; `seconds` of a recording.
+    `size` of a picture, if it could be read, and whether it has `detail: low` or `input_fidelity: high`; `seconds` of a
+    recording.
     """
 
     kind: Literal["image", "audio", "file"]
     size: Size | None = None
     low: bool = False
     seconds: float = 0.0
+    faithful: bool = False
 
     def tokens(self, model: str) -> int:
         """Estimated tokens for a model, which is named as its provider names it or as litellm does."""
@@ -72,15 +77,19 @@ class Attachment(NamedTuple):
         name = model.lower()
         if self.kind == "audio":
             return math.ceil(self.seconds * (_GEMINI_SPEECH_PER_SECOND if "gemini" in name else _SPEECH_PER_SECOND))
-        return image_tokens(name, self.size or ASSUMED_SIZE, low=self.low)
+        return image_tokens(name, self.size or ASSUMED_SIZE, low=self.low, faithful=self.faithful)
 
 
-def image_tokens(model: str, size: Size, *, low: bool = False) -> int:
-    """Estimated tokens of a picture in a prompt. `model` in lower case; `low` is `detail: low`."""
+def image_tokens(model: str, size: Size, *, low: bool = False, faithful: bool = False) -> int:
+    """Estimated tokens of a picture in a prompt. `model` in lower case; `low` is `detail: low`, `faithful` is
+    `input_fidelity: high`."""
     if "gemini" in model:
         return _gemini(size) if _GEMINI.search(model) else 1120
     if "claude" in model:
         return _by_area(size, 4784 if _LARGE_CLAUDE.search(model) else 1600)
+    if _DRAWS in model:
+        more = 4160 if size.width == size.height else 6240
+        return 65 + 129 * _tiles(size, 512) + (more if faithful else 0)
     for pattern, factor, most in _PATCHES:
         if pattern.search(model):
             return math.ceil(_patches(size, most) * factor)
@@ -100,10 +109,10 @@ def _gemini(size: Size) -> int:
     return 258 * math.ceil(size.width / 768) * math.ceil(size.height / 768)
 
 
-def _tiles(size: Size) -> int:
-    """Fitted into 2048 x 2048, then its shorter side made no longer than 768; how many squares of 512 cover that."""
+def _tiles(size: Size, shortest: int = 768) -> int:
+    """Fitted into 2048 x 2048, then its shorter side made no longer than that; how many squares of 512 cover it."""
     scale = min(1.0, 2048 / max(size))
-    scale *= min(1.0, 768 / (min(size) * scale))
+    scale *= min(1.0, shortest / (min(size) * scale))
     return math.ceil(size.width * scale / 512) * math.ceil(size.height * scale / 512)
 
 

@@ -105,10 +105,10 @@ def prompt_tokens(exchange: Exchange) -> int:
     return prompt.tokens(_model(exchange) if prompt.attachments else "")
 
 
-def heard_tokens(exchange: Exchange) -> int:
-    """Those of `prompt_tokens` that are recorded speech."""
+def attached_tokens(exchange: Exchange, kind: Literal["image", "audio"]) -> int:
+    """Those of `prompt_tokens` that are pictures, or recorded speech."""
     prompt = prompt_of(exchange)
-    return 0 if prompt is None or not prompt.attachments else prompt.audio_tokens(_model(exchange))
+    return 0 if prompt is None or not prompt.attachments else prompt.tokens_of(kind, _model(exchange))
 
 
 def asks_for_speech(exchange: Exchange) -> bool:
@@ -165,13 +165,14 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     prompt = prompt_of(exchange) if not known.input_tokens else None
     if usage is not None and not unseen and prompt is None:
         return None
-    model, speech = _model(exchange), known.audio_input_tokens
+    model, speech, pictures = _model(exchange), known.audio_input_tokens, known.image_input_tokens
     continued = Said(*exchange.said_before).tokens()  # sent along with the prompt
     return msgspec.structs.replace(
         known,
         input_tokens=known.input_tokens if prompt is None else prompt.tokens(model) + continued,
         output_tokens=known.output_tokens + unseen,
-        audio_input_tokens=speech if prompt is None else speech or prompt.audio_tokens(model),
+        audio_input_tokens=speech if prompt is None else speech or prompt.tokens_of("audio", model),
+        image_input_tokens=pictures if prompt is None else pictures or prompt.tokens_of("image", model),
     )
 
 

@@ -147,7 +147,7 @@ def _without_text(rates: Mapping[str, Any]) -> dict[str, int]:
     mode, pictures = rates.get("mode"), rates.get("output_cost_per_image_token")
     if mode in _WRITE_NOTHING:
         return {"output": 0}
-    if mode == "image_generation" and pictures is not None:
+    if mode in ("image_generation", "image_edit") and pictures is not None:
         return {"output": _pico_usd("output_cost_per_image_token", pictures)}
     return {}
 

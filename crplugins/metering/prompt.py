@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from crplugins.core.body import Body
+from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.exchange import Exchange, Slot
-from crplugins.core.lenient_json import NOT_JSON
-from crplugins.core.media import audio_seconds, image_size
+from crplugins.core.form_body import FormBody
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently
+from crplugins.core.media import Size, audio_seconds, image_size, picture_size
 from crplugins.core.said import UNITS, weight_of_json
 from crplugins.metering.attachments import Attachment
 
@@ -30,8 +33,9 @@ class Prompt(msgspec.Struct, frozen=True):
         tokens = -(-self.units // UNITS) + TOKENS_PER_REQUEST
         return tokens + sum([part.tokens(model) for part in self.attachments]) if self.attachments else tokens
 
-    def audio_tokens(self, model: str) -> int:
-        return sum(part.tokens(model) for part in self.attachments if part.kind == "audio")
+    def tokens_of(self, kind: Literal["image", "audio"], model: str) -> int:
+        """Those of its pictures, or of its recordings."""
+        return sum([part.tokens(model) for part in self.attachments if part.kind == kind])
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -52,13 +56,17 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
     body = exchange.body
     if body is None:
         return None
-    members = tuple(map(body.fields.get, exchange.dialect.prompt))
-    if not any(members):
+    dialect = exchange.dialect
+    members = tuple(map(body.fields.get, dialect.prompt))
+    if not any(members) and not dialect.pictures:
         return None
     read = _READ.get(exchange)
     if read is None or members != read.members:
-        messages, *others = [*map(bytes, filter(None, members))] or [b""]
-        read = _Read(members, _weigh(messages, others))
+        if dialect.pictures:
+            read = _Read(members, _weigh_pictures(body, dialect))
+        else:
+            messages, *others = map(bytes, filter(None, members))
+            read = _Read(members, _weigh(messages, others))
         _READ.set(exchange, read)
     return read.prompt
 
@@ -87,6 +95,31 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
             attachments.append(attachment)
             units -= weight_of_json(bytes(part))
     return Prompt(units, tuple(attachments))
+
+
+def _weigh_pictures(body: Body, dialect: Dialect) -> Prompt:
+    """Of a request whose pictures are the files of a form, or stand in members that hold nothing else."""
+    given = [(name, bytes(body.fields[name])) for name in dialect.prompt if name in body.fields]
+    units = sum([weight_of_json(raw) for name, raw in given if name not in dialect.pictures])
+    sizes = body.measured(picture_size) if isinstance(body, FormBody) else []
+    for raw in [raw for name, raw in given if name in dialect.pictures]:
+        items = _listed(raw) if _begins(raw) == b"[" else [msgspec.Raw(raw)]
+        room = max(MOST_PARTS - len(sizes), 0)
+        sizes = [*sizes, *[_size_of(item) for item in items[:room] if bytes(item) != b"null"]]
+        units += sum([weight_of_json(bytes(item)) for item in items[room:]])
+    faithful = body.get("input_fidelity", str) == "high"
+    return Prompt(units, tuple([Attachment("image", size, faithful=faithful) for size in sizes]))
+
+
+def _size_of(picture: msgspec.Raw) -> Size | None:
+    """Of a picture in base64. One at an address, or that its provider keeps, has none."""
+    try:
+        told = decode_leniently(bytes(picture))
+    except NOT_JSON:
+        return None
+    if isinstance(told, dict):
+        told = _text(told.get("image_url") or told.get("url"), "url")
+    return image_size(told) if isinstance(told, str) else None
 
 
 _LONGEST_ADDRESS: Final = 2048

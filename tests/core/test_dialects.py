@@ -12,6 +12,8 @@ from crplugins.core.dialects import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    IMAGE_EDITS,
+    IMAGE_VARIATIONS,
     IMAGES,
     MESSAGES,
     MODERATIONS,
@@ -191,6 +193,11 @@ COUNTED: list[tuple[Dialect, dict[str, Any], tuple[int, int] | None]] = [
     }}, (7, 2)),
     (TRANSCRIPTIONS, {"text": "Hi", "usage": {"type": "duration", "seconds": 3}}, None),
     (TRANSLATIONS, {"text": ""}, None),
+    (IMAGE_EDITS, {"data": [{"b64_json": "AA"}], "usage": {
+        "input_tokens": 201, "output_tokens": 272, "total_tokens": 473,
+        "input_tokens_details": {"text_tokens": 7, "image_tokens": 194},
+    }}, (201, 272)),
+    (IMAGE_VARIATIONS, {"created": 1, "data": [{"url": "https://example.org/a.png"}]}, None),
 ]  # fmt: skip
 
 
@@ -215,6 +222,45 @@ def test_kinds_of_tokens_that_cost_otherwise_are_told_apart() -> None:
     assert heard.counted is not None
     assert drawn.counted.image_output_tokens == 272
     assert heard.counted.audio_input_tokens == 6
+    edited = IMAGE_EDITS.document(json.dumps(COUNTED[13][1]).encode()).answer
+    assert edited is not None
+    assert edited.counted is not None
+    assert (edited.counted.image_input_tokens, edited.counted.image_output_tokens) == (194, 272)
+
+
+def form(*parts: bytes) -> FormBody:
+    raw = b"".join(b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    body = TRANSCRIPTIONS.form_of(raw, [(b"content-type", b"multipart/form-data; boundary=b")])
+    assert isinstance(body, FormBody)
+    return body
+
+
+@pytest.mark.parametrize("headers", [
+    [(b"content-type", b"application/json"), (b"content-type", b"multipart/form-data; boundary=b")],
+    [(b"content-type", b"application/json, Multipart/form-data; boundary=b")],
+    [(b"content-type", b"multipart/mixed; boundary=b")],
+])  # fmt: skip
+def test_what_may_be_read_as_a_form_and_as_json_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(GatewayError) as refused:
+        IMAGE_EDITS.form_of(b'{"model": "m"}', headers)
+    assert refused.value.status == 415
+
+
+def test_edits_are_read_as_json_too_and_other_forms_are_not() -> None:
+    json_type = [(b"content-type", b"application/json")]
+    assert IMAGE_EDITS.form_of(b'{"model": "m", "n": 2}', json_type).get("n", int) == 2
+    for other in (IMAGE_VARIATIONS, TRANSCRIPTIONS):
+        with pytest.raises(GatewayError):
+            other.form_of(b'{"model": "m"}', json_type)
+
+
+@pytest.mark.parametrize("dialect", [IMAGES, IMAGE_EDITS])
+def test_the_author_of_a_drawing_is_a_further_model(dialect: Dialect) -> None:
+    assert dialect.other_models(Body(b'{"model": "m", "svg": {"model": "author"}}')) == ["author"]
+    assert dialect.other_models(Body(b'{"model": "m", "svg": [1]}')) == []
+    assert dialect.other_models(form(b'name="svg[model]"\r\n\r\nauthor')) == ["author"]
+    assert dialect.other_models(form(b'name="svg"\r\n\r\n{"model": "author"}')) == ["author"]
+    assert dialect.other_models(form(b'name="svg"\r\n\r\n{')) == []
 
 
 @pytest.mark.parametrize("dialect", [TRANSCRIPTIONS, TRANSLATIONS, SPEECH])
@@ -254,6 +300,7 @@ def test_of_silence_the_text_is_empty_and_no_sound_is(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize(("dialect", "events"), [
     (IMAGES, [{"type": "image_generation.partial_image", "b64_json": "AA"}, {"type": "image_generation.completed"}]),
+    (IMAGE_EDITS, [{"type": "image_edit.partial_image", "b64_json": "AA"}, {"type": "image_edit.completed"}]),
     (TRANSCRIPTIONS, [{"type": "transcript.text.delta", "delta": WORDS}, {"type": "transcript.text.done"}]),
     (TRANSCRIPTIONS, [{"type": "transcription.text.delta", "text": WORDS}, {"type": "transcription.done"}]),
     (SPEECH, [{"type": "speech.audio.delta", "audio": "AA"}, {"type": "speech.audio.done"}]),

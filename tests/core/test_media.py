@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.media import Size, audio_seconds, image_size, recording_seconds
+from crplugins.core.media import Size, audio_seconds, image_size, picture_size, recording_seconds
 
 
 def encoded(data: bytes) -> str:
@@ -42,7 +42,7 @@ GIF = b"GIF89a" + struct.pack("<HH", 640, 480) + bytes(10)
 )
 @pytest.mark.parametrize("prefix", ["data:image/whatever;base64,", "DATA:;base64,", ""])
 def test_the_size_of_a_picture_is_in_its_head(data: bytes, prefix: str) -> None:
-    assert image_size(prefix + encoded(data)) == Size(640, 480)
+    assert image_size(prefix + encoded(data)) == picture_size(data) == Size(640, 480)
 
 
 def test_base64_for_urls_and_without_its_padding_is_read_too() -> None:

@@ -34,6 +34,9 @@ SQUARE = Size(1024, 1024)
         ("gemini/gemini-2.0-flash", Size(384, 384), False, 258),
         ("vertex_ai/gemini-2.5-pro", Size(1500, 800), False, 4 * 258),
         ("gemini-3-pro-preview", Size(100, 100), False, 1120),
+        ("gpt-image-1", SQUARE, False, 65 + 129),
+        ("openai/gpt-image-1-mini", Size(1025, 1024), False, 65 + 2 * 129),
+        ("gpt-image-1.5", Size(1920, 1080), False, 65 + 2 * 129),
         ("some-model", Size(750, 100), False, 100),
     ],
 )
@@ -41,8 +44,17 @@ def test_a_picture_takes_what_its_provider_documents(model: str, size: Size, low
     assert image_tokens(model, size, low=low) == tokens
 
 
+@pytest.mark.parametrize(("size", "more"), [(SQUARE, 4160), (Size(1024, 1536), 6240)])
+def test_a_picture_that_is_to_be_kept_as_it_is_takes_more_of_a_model_that_edits_it(size: Size, more: int) -> None:
+    picture = Attachment("image", size)
+    assert picture._replace(faithful=True).tokens("gpt-image-1.5") - picture.tokens("gpt-image-1.5") == more
+    assert picture._replace(faithful=True).tokens("gpt-4o") == picture.tokens("gpt-4o")
+
+
 @pytest.mark.parametrize("size", [Size(1, 1), Size(1, 2**20), Size(2**20, 2**20), Size(2**20, 1)])
-@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5.5", "claude-x", "gemini-3", "m"])
+@pytest.mark.parametrize(
+    "model", ["gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5.5", "claude-x", "gemini-3", "gpt-image-1", "m"]
+)
 def test_no_picture_takes_more_than_the_largest_that_a_provider_accepts(model: str, size: Size) -> None:
     assert 1 <= image_tokens(model, size) <= 50_000
 

@@ -14,6 +14,7 @@ from crplugins.core.dialects import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    IMAGE_EDITS,
     IMAGES,
     MESSAGES,
     MODERATIONS,
@@ -87,7 +88,7 @@ def test_speech_in_a_prompt_is_told_apart() -> None:
     exchange.body = Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode())
     prompt = prompt_of(exchange)
     assert prompt is not None
-    assert prompt.audio_tokens("gpt-4o-audio-preview") == 61
+    assert prompt.tokens_of("audio", "gpt-4o-audio-preview") == 61
 
 
 def test_a_thought_in_the_history_is_no_attachment() -> None:
@@ -288,3 +289,53 @@ def test_what_is_read_in_other_dialects_is_weighed_and_numbers_of_tokens_are_tok
     assert demand_of(exchange, 1024).output == (
         1024 * len(asks["prompt"][:2]) if asks.get("prompt") == [[1, 2], [3]] else 1024 if dialect is COMPLETIONS else 0
     )
+
+
+SQUARE = url(png(1024, 1024))
+
+
+def edit(**members: Any) -> tuple[int, int]:
+    """The tokens of an edit, and those of its pictures."""
+    exchange = make_exchange()
+    exchange.dialect = IMAGE_EDITS
+    exchange.body = Body(json.dumps({"model": "m", "prompt": "x" * 400, **members}).encode())
+    prompt = prompt_of(exchange)
+    assert prompt is not None
+    return prompt.tokens("m"), prompt.tokens_of("image", "m")
+
+
+@pytest.mark.parametrize(
+    ("members", "pictures"),
+    [
+        ({"images": [{"image_url": SQUARE}, {"file_id": "f"}]}, 2),
+        ({"images": [{"image_url": {"url": SQUARE}}], "mask": {"image_url": SQUARE}}, 2),
+        ({"image": {"url": SQUARE, "type": "image_url"}}, 1),  # xAI's
+        ({"image": [SQUARE, "https://example.org/a.png"]}, 2),
+        ({"images": [], "mask": None, "image": [None]}, 0),
+        ({"images": 5, "mask": [[[]]]}, 2),
+        ({}, 0),
+    ],
+)
+def test_pictures_to_be_edited_count_by_their_size_and_not_by_their_length(
+    members: dict[str, Any], pictures: int
+) -> None:
+    whole, seen = edit(**members)
+    assert seen == 1399 * pictures
+    assert 100 <= whole - seen <= 110
+
+
+def test_of_more_pictures_than_any_provider_takes_the_rest_counts_as_text() -> None:
+    few, many = edit(images=[{}] * MOST_PARTS), edit(images=[{}] * (4 * MOST_PARTS))
+    assert few[1] == many[1] == 1399 * MOST_PARTS
+    assert few[0] < many[0] < few[0] + 4 * MOST_PARTS
+
+
+def test_what_an_edit_attaches_is_read_once_and_anew_if_a_plugin_writes_another() -> None:
+    exchange = make_exchange()
+    exchange.dialect = IMAGE_EDITS
+    exchange.body = Body(json.dumps({"model": "m", "images": [{"image_url": SQUARE}]}).encode())
+    read = prompt_of(exchange)
+    exchange.body.set("model", "other")
+    assert prompt_of(exchange) is read
+    exchange.body.set("images", [])
+    assert prompt_of(exchange) != read

@@ -7,13 +7,13 @@ _SERVED_MODES: Final = frozenset({"chat", "completion", "embedding", "responses"
 """What `model_info.mode` says of models whose protocols the gateway knows."""
 
 _PASSED_MODES: Final = frozenset({
-    "rerank", "moderation", "image_generation", "audio_transcription", "audio_speech",
+    "rerank", "moderation", "image_generation", "image_edit", "audio_transcription", "audio_speech",
 })  # fmt: skip
 """The same of protocols that pass as they are, to an upstream with OpenAI's wire. litellm translates none of them."""
 
 _OTHER_MODES: Final = frozenset({
-    "batch", "decisions", "evaluation", "extraction", "guardrail", "image_edit", "ocr", "realtime", "search",
-    "vector_store", "video_generation",
+    "batch", "decisions", "evaluation", "extraction", "guardrail", "ocr", "realtime", "search", "vector_store",
+    "video_generation",
 })  # fmt: skip
 """The same of protocols that the gateway has for nobody."""
 

@@ -22,7 +22,7 @@ from crplugins.core.dialects.completions import COMPLETIONS
 from crplugins.core.dialects.count_tokens import COUNT_TOKENS
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.dialects.embeddings import EMBEDDINGS
-from crplugins.core.dialects.images import IMAGES
+from crplugins.core.dialects.images import IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES
 from crplugins.core.dialects.messages import MESSAGES
 from crplugins.core.dialects.moderations import MODERATIONS
 from crplugins.core.dialects.rerank import RERANK
@@ -30,13 +30,14 @@ from crplugins.core.dialects.responses import RESPONSES
 from crplugins.core.dialects.spoken import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 __all__ = [
-    "ALL", "BY_NAME", "CHAT", "COMPACT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "MESSAGES",
-    "MODERATIONS", "RERANK", "RESPONSES", "SPEECH", "TRANSCRIPTIONS", "TRANSLATIONS", "Dialect", "shown_dialect",
+    "ALL", "BY_NAME", "CHAT", "COMPACT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "IMAGE_EDITS",
+    "IMAGE_VARIATIONS", "MESSAGES", "MODERATIONS", "RERANK", "RESPONSES", "SPEECH", "TRANSCRIPTIONS", "TRANSLATIONS",
+    "Dialect", "shown_dialect",
 ]  # fmt: skip
 
 ALL: Final = (
     CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS, EMBEDDINGS, RERANK, MODERATIONS, IMAGES,
-    TRANSCRIPTIONS, TRANSLATIONS, SPEECH,
+    IMAGE_EDITS, IMAGE_VARIATIONS, TRANSCRIPTIONS, TRANSLATIONS, SPEECH,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, Dialect]] = MappingProxyType({dialect.name: dialect for dialect in ALL})

@@ -5,13 +5,14 @@ what it says and the reason why it has ended; `usage` counts its tokens; `ends` 
 everybody reads what has been said, whether it is complete, and what it costs.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError
+from crplugins.core.errors import GatewayError, Header
+from crplugins.core.form_body import FormBody
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, object_of
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter, named_frame
@@ -44,6 +45,7 @@ class Dialect:
         default_model: whom a request without a model means; "" where it must name one.
         prompt: the members of a request that the provider reads as input.
         tokens: of these members those that may be the numbers of tokens, as many as a body is long.
+        pictures: of these members those that hold pictures, as the files of a form then are.
         output_limits: the members of a request that bound the output of each answer, that of the protocol first. Of
             several each counts to some server, so an answer may be as long as the largest says.
         parameters: those of chat completions that mean the same in it.
@@ -74,6 +76,7 @@ class Dialect:
     default_model: str = ""
     prompt: tuple[str, ...] = ("messages", "tools")
     tokens: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     output_limits: tuple[str, ...] = ()
     parameters: Collection[str] = ()
     generates: bool = True
@@ -91,6 +94,10 @@ class Dialect:
     queries: tuple[bytes, ...] = ()
     models_in: tuple[str, ...] = ()
     own_fallbacks: bool = False
+
+    def form_of(self, raw: bytes, headers: Iterable[Header]) -> Body:
+        """A request of a protocol of forms, read. Raises as `FormBody.of_form`."""
+        return FormBody.of_form(raw, headers)
 
     def name_model(self, body: Body) -> None:
         """Write the model into a request that means one without naming it: no plugin could judge it otherwise."""

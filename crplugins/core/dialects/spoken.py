@@ -72,9 +72,9 @@ class Understood(Spoken):
 
     def asked_units(self, body: Body) -> Units:
         """Of a recording at an address, which the provider fetches, nobody here knows the length."""
-        seconds = body.measured(recording_seconds) if isinstance(body, FormBody) else None
+        seconds = sum(body.measured(recording_seconds)) if isinstance(body, FormBody) else 0.0
         if not seconds or any(name in body.fields for name in _ADDRESSES):
-            seconds = _UNSEEN_SECONDS + (seconds or 0.0)
+            seconds += _UNSEEN_SECONDS
         return Units(recorded=min(seconds, MAX_SECONDS))
 
     def _facts(self, told: Mapping[str, Any], members: Members) -> AnswerFacts:

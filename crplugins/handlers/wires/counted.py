@@ -1,7 +1,7 @@
-"""The forms of rerank, moderations, images, transcriptions, translations and speech, with what nobody thought about."""
+"""The forms of rerank, moderations, pictures, recordings and speech, with what nobody thought about."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from crplugins.handlers.wires.completion import Completion
@@ -16,6 +16,9 @@ _PNG: Final = b64encode(
 
 _PICTURE_TOKENS: Final = 272
 """Of a square picture of low quality at OpenAI's gpt-image-1."""
+
+_SEEN_TOKENS: Final = 194
+"""Of a square picture that it is to edit."""
 
 _SOUND: Final = b"\xff\xfb\x90\x00" + b"\x00" * 413
 """A frame of silence, as MP3 has it."""
@@ -79,20 +82,42 @@ class ImagesWire(CountedWire):
     """`POST /v1/images/generations`: pictures of one pixel."""
 
     path = "/images/generations"
-    requires = ("prompt",)
+    requires: Sequence[str] = ("prompt",)
+
+    seen = 0
 
     def usage(self, completion: Completion, request: Mapping[str, Any]) -> Mapping[str, Any]:
         read, drawn = prompt_tokens(request["prompt"]), _PICTURE_TOKENS * (request.get("n") or 1)
         return {
-            "input_tokens": read,
+            "input_tokens": read + self.seen,
             "output_tokens": drawn,
-            "total_tokens": read + drawn,
-            "input_tokens_details": {"text_tokens": read, "image_tokens": 0},
+            "total_tokens": read + self.seen + drawn,
+            "input_tokens_details": {"text_tokens": read, "image_tokens": self.seen},
         }
 
     def whole(self, completion: Completion, request: Mapping[str, Any], *, usage: bool = True) -> dict[str, Any]:
         body = {"created": completion.created, "data": [{"b64_json": _PNG}] * (request.get("n") or 1)}
         return {**body, "usage": completion.usage} if usage else body
+
+
+class ImageEditsWire(ImagesWire):
+    """`POST /v1/images/edits`: the same, of one picture."""
+
+    path = "/images/edits"
+    seen = _SEEN_TOKENS
+
+
+class ImageVariationsWire(ImagesWire):
+    """`POST /v1/images/variations`, whose model counts nothing."""
+
+    path = "/images/variations"
+    requires = ()
+
+    def usage(self, completion: Completion, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return completion.usage
+
+    def whole(self, completion: Completion, request: Mapping[str, Any], *, usage: bool = True) -> dict[str, Any]:
+        return super().whole(completion, request, usage=False)
 
 
 class TranscriptionsWire(CountedWire):
@@ -143,5 +168,6 @@ class SpeechWire(CountedWire):
 
 
 COUNTED_WIRES: Final = (
-    RerankWire(), ModerationsWire(), ImagesWire(), TranscriptionsWire(), TranslationsWire(), SpeechWire(),
+    RerankWire(), ModerationsWire(), ImagesWire(), ImageEditsWire(), ImageVariationsWire(), TranscriptionsWire(),
+    TranslationsWire(), SpeechWire(),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Final
 from crplugins.core.exchange import Exchange, Spent
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.metering.estimate import Demand, asks_for_speech, heard_tokens, usage_of_answer
+from crplugins.metering.estimate import Demand, asks_for_speech, attached_tokens, usage_of_answer
 
 
 class ExpectedCost:
@@ -14,13 +14,20 @@ class ExpectedCost:
 
     def __init__(self, exchange: Exchange, price: Price) -> None:
         self._price, self._terms, self._units = price, exchange.asked_terms(), exchange.asked_units()
-        self._heard = heard_tokens(exchange) if price.audio_input is not None else 0
+        self._heard = attached_tokens(exchange, "audio") if price.audio_input is not None else 0
+        self._seen = attached_tokens(exchange, "image") if price.image_input is not None else 0
         self._speaks = price.audio_output is not None and asks_for_speech(exchange)
 
     def of(self, prompt: int, output: int) -> int:
         """With so many tokens of the prompt and of the answer."""
         spoken = output if self._speaks else 0
-        usage = TokenUsage(prompt, output, audio_input_tokens=self._heard, audio_output_tokens=spoken)
+        usage = TokenUsage(
+            prompt,
+            output,
+            audio_input_tokens=self._heard,
+            image_input_tokens=self._seen,
+            audio_output_tokens=spoken,
+        )
         return self._price.micro_usd(usage, self._terms, units=self._units)
 
     def to_reserve(self, demand: Demand, amount: int) -> int:

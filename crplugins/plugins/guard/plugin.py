@@ -6,6 +6,7 @@ those of chat completions, `anthropic.py` that of Anthropic's; `refusals.py` has
 
 import msgspec
 
+from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, invalid_type
 from crplugins.core.exchange import Exchange
 from crplugins.core.form_body import FormBody
@@ -36,11 +37,11 @@ class RequestGuard(Plugin):
     def on_request(self, exchange: Exchange) -> None:
         body, table = exchange.body, self._tables.get(exchange.dialect.name)
         assert body is not None
-        if isinstance(body, FormBody):
-            _check_files(body)
-        else:
+        if not isinstance(body, FormBody):
             _check_content_type(exchange)
         fields = body.fields
+        if table is not None and table.attached:
+            _check_attached(body, table.attached)
         _check_model(fields)
         if table is None:
             return
@@ -85,10 +86,11 @@ def _check_names(fields: Fields, table: RequestTable) -> None:
             raise unknown_parameter(shortened(name))
 
 
-def _check_files(form: FormBody) -> None:
-    """Who sends an address in place of a recording, as some providers take it, sends no file."""
-    if not form.files and not any(name in form for name in ("url", "file")):
-        raise missing("file")
+def _check_attached(body: Body, names: tuple[str, ...]) -> None:
+    """Who sends an address in place of a recording or a picture, as some providers take it, sends no file."""
+    files = body.files if isinstance(body, FormBody) else []
+    if not files and body.fields.keys().isdisjoint(names):
+        raise missing(names[0] if isinstance(body, FormBody) else names[-1])
 
 
 def _check_content_type(exchange: Exchange) -> None:

@@ -43,6 +43,7 @@ class RequestTable:
         checks: of each parameter, in the order in which faults are reported.
         required: the parameters that must be there; of several in one tuple, any one of them.
         only_with: parameters that are only allowed where another is true.
+        attached: the members of which one must be there, or a file; the first as forms, the last as JSON has it.
         first: the check of the messages, which comes before all others.
         open: `strict` closes no set within a parameter: its items have more members than stand here.
         reword: puts a refusal into the words of the provider.
@@ -51,6 +52,7 @@ class RequestTable:
     checks: Mapping[str, Check]
     required: tuple[tuple[str, ...], ...] = ()
     only_with: tuple[tuple[str, str], ...] = ()
+    attached: tuple[str, ...] = ()
     first: Callable[[msgspec.Raw], None] | None = None
     open: bool = False
     reword: Callable[[GatewayError], GatewayError] = field(default=lambda error: error)
@@ -183,16 +185,43 @@ def _images(*, strict: bool) -> RequestTable:
         "size": String(),
         "quality": String(),
         "response_format": OneOf(("url", "b64_json"), open=True),
-        "output_format": OneOf(("png", "jpeg", "webp"), open=True),
+        "output_format": OneOf(("png", "jpeg", "webp", "gif", "svg"), open=True),
         "output_compression": Integer(0, 100),
         "partial_images": Integer(0, 3),
         "background": OneOf(("transparent", "opaque", "auto"), open=True),
         "moderation": OneOf(("low", "auto"), open=True),
         "style": String(),
+        "complexity": OneOf(("low", "medium", "high"), open=True),
+        "frame_count": Integer(1),
+        "frame_duration_ms": Integer(1),
+        "svg": AnyObject(),
+        "safety_identifier": PARAMETERS["safety_identifier"],
         "stream": Boolean(),
         **_USER,
     }
     return RequestTable(checks=checks, required=(("prompt",),))
+
+
+def _image_edits(*, strict: bool) -> RequestTable:
+    """Of a form, whose pictures are files, and of JSON."""
+    picture = Either({b"{": Object({"image_url": String(), "file_id": String()}), b'"': String()}, "an object")
+    pictures = Either({b"[": Array(picture, 1, 16 if strict else None), b"{": picture}, "an array of objects")
+    checks: dict[str, Check] = {
+        "images": pictures,
+        "mask": picture,
+        "markup": picture,
+        **dict.fromkeys(("svg[model]", "svg[reasoning][effort]"), String()),
+        "input_fidelity": OneOf(("high", "low"), open=True),
+    }
+    table = _images(strict=strict)
+    return replace(table, checks={**table.checks, **checks}, attached=("image", "image[]", "images[]", "images"))
+
+
+def _image_variations(*, strict: bool) -> RequestTable:
+    """Of a form alone."""
+    checks = _images(strict=strict).checks
+    names = ("n", "size", "response_format", "user")
+    return RequestTable(checks={name: checks[name] for name in names}, attached=("image", "image[]"))
 
 
 def _speech(*, strict: bool) -> RequestTable:
@@ -215,7 +244,7 @@ def _recorded(*, strict: bool) -> RequestTable:
     if strict:
         more = ("include[]", "timestamp_granularities[]", "known_speaker_names[]", "known_speaker_references[]")
         checks |= {"stream": Boolean(), **dict.fromkeys(more, Array(_TEXT))}
-    return RequestTable(checks=checks)
+    return RequestTable(checks=checks, attached=("file", "url"))
 
 
 def _chat(*, strict: bool) -> RequestTable:
@@ -242,8 +271,8 @@ def _count_tokens(*, strict: bool) -> RequestTable:
 
 _MADE: Final[Mapping[str, Callable[..., RequestTable]]] = MappingProxyType({
     "chat": _chat, "completions": _completions, "responses": _responses, "compact": _compact, "messages": _messages,
-    "count_tokens": _count_tokens, "embeddings": _embeddings, "images": _images,
-    "transcriptions": _recorded, "translations": _recorded, "speech": _speech,
+    "count_tokens": _count_tokens, "embeddings": _embeddings, "images": _images, "image_edits": _image_edits,
+    "image_variations": _image_variations, "transcriptions": _recorded, "translations": _recorded, "speech": _speech,
 })  # fmt: skip
 
 

@@ -171,6 +171,8 @@ def test_the_number_of_models_costs_no_more_than_in_proportion(load: Any) -> Non
     [
         ("{model: openai/dall-e-3}}, model_info: {mode: image_generation}", True),
         ("{model: openai/dall-e-3}}", True),
+        ("{model: openai/gpt-image-2}}, model_info: {mode: image_edit}", True),
+        ("{model: gemini/pictures}}, model_info: {mode: image_edit}", False),
         ("{model: whisper-1}}, model_info: {mode: audio_transcription}", True),
         ("{model: hosted_vllm/bge-reranker, api_base: 'http://h/v1'}}, model_info: {mode: rerank}", True),
         ("{model: cohere/rerank-4, api_base: 'http://h/v1'}}, handler: direct, model_info: {mode: rerank}", True),

@@ -91,7 +91,8 @@ async def test_a_closed_route_is_403_before_it_does_anything(proxy: Proxy, provi
 
 
 MODEL_ROUTES: Final = [
-    ("POST", "/v1/images/generations"), ("POST", "/v1/audio/speech"), ("POST", "/v1/audio/transcriptions"),
+    ("POST", "/v1/images/generations"), ("POST", "/v1/images/edits"), ("POST", "/v1/audio/speech"),
+    ("POST", "/v1/audio/transcriptions"),
     ("POST", "/v1/rerank"), ("POST", "/v1/batches"), ("GET", "/v1/batches"), ("POST", "/v1/files"), ("POST", "/v1/ocr"),
     ("POST", "/v1/threads"), ("POST", "/v1/assistants"), ("POST", "/v1/fine_tuning/jobs"), ("POST", "/v1/videos"),
     ("POST", "/v1beta/models/fake-model:generateContent"), ("POST", "/v1/responses/compact"), ("POST", "/v1/search"),

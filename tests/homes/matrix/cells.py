@@ -26,7 +26,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
 
-_PASSED = ("rerank", "moderations", "images", "transcriptions", "translations", "speech")
+_PASSED = (
+    "rerank", "moderations", "images", "image_edits", "image_variations", "transcriptions", "translations", "speech",
+)  # fmt: skip
 
 _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",

@@ -81,11 +81,14 @@ class Home:
         return HTTP.post(f"{self.url}/v1{dialect.path}", json=content, headers=self.headers(key_id))
 
     def send(self, dialect: Dialect, key_id: str | None, **body: Any) -> httpx.Response:
-        """The same in a protocol that passes as it is; recordings as a form."""
+        """The same in a protocol that passes as it is; recordings and pictures as a form."""
         content = {"model": ALIAS, **body}
         sent: Any = {"json": content}
         if dialect.form:
-            sent = {"data": content, "files": {"file": ("a.wav", b"RIFF" + bytes(64), "audio/wav")}}
+            file = ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(64), "image/png")
+            if not dialect.pictures:
+                file = ("a.wav", b"RIFF" + bytes(64), "audio/wav")
+            sent = {"data": content, "files": {"image" if dialect.pictures else "file": file}}
         return HTTP.post(f"{self.url}/v1{dialect.path}", headers=self.headers(key_id), **sent)
 
     def post_at_once(self, count: int, key_id: str, **body: Any) -> list[httpx.Response]:

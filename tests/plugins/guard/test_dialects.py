@@ -38,6 +38,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "rerank": {"query": "q", "documents": ["a", {"text": "b"}], "top_n": 1},
     "moderations": {"input": [{"type": "text", "text": "x"}]},
     "images": {"prompt": "a cat", "n": 1, "size": "1024x1024", "quality": "low", "stream": False},
+    "image_edits": {
+        "prompt": "a hat", "n": 1, "input_fidelity": "high", "partial_images": 2, "mask": {"file_id": "file-1"},
+        "images": [{"image_url": "https://example.org/a.png"}, {"file_id": "file-2"}], "stream": True,
+    },
     "speech": {"input": "Hello", "voice": "alloy", "speed": 1, "response_format": "mp3"},
 }  # fmt: skip
 
@@ -108,6 +112,11 @@ BAD = [
     ("rerank", {"documents": []}, "Invalid 'documents': empty array. Expected an array with minimum length 1, but got an empty array instead."),
     ("moderations", {"input": 3}, "Invalid type for 'input': expected one of a string or array of strings, but got an integer instead."),
     ("images", {"prompt": "LEFT OUT"}, "Missing required parameter: 'prompt'."),
+    ("image_edits", {"images": "LEFT OUT"}, "Missing required parameter: 'images'."),
+    ("image_edits", {"images": []}, "Invalid 'images': empty array. Expected an array with minimum length 1, but got an empty array instead."),
+    ("image_edits", {"images": [5]}, "Invalid type for 'images[0]': expected an object, but got an integer instead."),
+    ("image_edits", {"prompt": "LEFT OUT"}, "Missing required parameter: 'prompt'."),
+    ("image_edits", {"partial_images": 4}, "Invalid 'partial_images': integer above maximum value. Expected a value <= 3, but got 4 instead."),
     ("speech", {"speed": 9}, "Invalid 'speed': decimal above maximum value. Expected a value <= 4, but got 9 instead."),
 ]  # fmt: skip
 
@@ -122,6 +131,7 @@ def test_what_a_provider_refuses_is_refused_in_its_words(name: str, parameters: 
 STRICT = [
     ("completions", {"logprobs": 6}), ("completions", {"best_of": 21}), ("embeddings", {"input": ""}),
     ("embeddings", {"input": ["x"] * 2049}), ("responses", {"max_output_tokens": 15}), ("images", {"n": 11}),
+    ("image_edits", {"images": [{"file_id": "f"}] * 17}), ("image_edits", {"input_fidelity": "exact"}), ("image_edits", {"n": 11}),
     ("speech", {"input": "x" * 4097}), ("speech", {"voice": "LEFT OUT"}), ("speech", {"response_format": "au"}),
     ("completions", {"prompt": "LEFT OUT", "prompt_embeds": "x"}), ("messages", {"top_k": -1}),
 ]  # fmt: skip
@@ -172,17 +182,42 @@ def test_numbers_of_tokens_are_not_looked_at_one_by_one(tokens: list[Any]) -> No
     assert calls["call"] + calls["c_call"] < 20_000
 
 
-def test_a_form_needs_its_file() -> None:
-    dialect = BY_NAME["transcriptions"]
+def form(*parts: str) -> FormBody:
+    raw = "".join([f"--b\r\nContent-Disposition: form-data; {part}\r\n" for part in parts]) + "--b--\r\n"
+    return FormBody(raw.encode(), b"multipart/form-data; boundary=b")
+
+
+def check_form(name: str, *parts: str, strict: bool = False) -> None:
+    dialect = BY_NAME[name]
     exchange = make_exchange(http_scope("POST", "/v1" + dialect.path, {}), time.monotonic, lambda: "id", dialect)
+    exchange.body = form(*parts)
+    RequestGuard(strict=strict).on_request(exchange)
 
-    def form(*parts: str) -> FormBody:
-        raw = "".join([f"--b\r\nContent-Disposition: form-data; {part}\r\n\r\nx\r\n" for part in parts]) + "--b--\r\n"
-        return FormBody(raw.encode(), b"multipart/form-data; boundary=b")
 
-    exchange.body = form('name="model"')
+MODEL = 'name="model"\r\n\r\nm'
+
+
+def test_a_form_needs_its_file() -> None:
     with pytest.raises(GatewayError, match="file"):
-        RequestGuard().on_request(exchange)
-    for good in (form('name="model"', 'name="file"; filename="a.wav"'), form('name="model"', 'name="url"')):
-        exchange.body = good
-        RequestGuard(strict=False).on_request(exchange)
+        check_form("transcriptions", MODEL)
+    check_form("transcriptions", MODEL, 'name="file"; filename="a.wav"\r\n\r\nx')
+    check_form("transcriptions", MODEL, 'name="url"\r\n\r\nx')
+
+
+@pytest.mark.parametrize("name", ["image_edits", "image_variations"])
+def test_a_form_needs_its_picture_and_what_is_a_number_is_read_as_one(name: str) -> None:
+    asked = (MODEL, 'name="prompt"\r\n\r\na hat') if name == "image_edits" else (MODEL,)
+    picture = 'name="image"; filename="a.png"\r\n\r\nx'
+    with pytest.raises(GatewayError, match="Missing required parameter: 'image'"):
+        check_form(name, *asked)
+    check_form(name, *asked, picture, 'name="n"\r\n\r\n2', strict=True)
+    with pytest.raises(GatewayError, match="Invalid 'n'"):
+        check_form(name, *asked, picture, 'name="n"\r\n\r\n0')
+
+
+def test_the_numbers_of_a_form_of_pictures_are_judged_as_those_of_json() -> None:
+    asked = (MODEL, 'name="prompt"\r\n\r\na hat', 'name="image[]"; filename="a.png"\r\n\r\nx')
+    for field, good, bad in (("partial_images", 3, 4), ("output_compression", 100, 101)):
+        check_form("image_edits", *asked, f'name="{field}"\r\n\r\n{good}', strict=True)
+        with pytest.raises(GatewayError, match=f"Invalid '{field}': integer above maximum value"):
+            check_form("image_edits", *asked, f'name="{field}"\r\n\r\n{bad}')

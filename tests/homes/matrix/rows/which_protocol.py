@@ -6,6 +6,8 @@ from typing import Any
 from crplugins.core.dialects import (
     COMPLETIONS,
     EMBEDDINGS,
+    IMAGE_EDITS,
+    IMAGE_VARIATIONS,
     IMAGES,
     MESSAGES,
     MODERATIONS,
@@ -25,6 +27,8 @@ PASSED: dict[Dialect, dict[str, Any]] = {
     RERANK: {"query": "Which is longer?", "documents": ["a", "much longer"]},
     MODERATIONS: {"input": "Say hello to the gateway, please."},
     IMAGES: {"prompt": "A cat before a gateway.", "n": 1},
+    IMAGE_EDITS: {"prompt": "The same cat with a hat.", "n": 2},
+    IMAGE_VARIATIONS: {"n": 2},
     TRANSCRIPTIONS: {"prompt": "hello"},
     TRANSLATIONS: {"prompt": "hello"},
     SPEECH: {"input": "Say hello to the gateway, please.", "voice": "alloy"},
