@@ -110,10 +110,10 @@ class Call:
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             dialect = exchange.dialect
-            form = dialect.form and exchange.asks_model
-            exchange.body = dialect.form_of(raw, headers) if form else Body.of_request(raw, tokens=dialect.tokens)
             if exchange.asks_model:
-                exchange.dialect.name_model(exchange.body)
+                exchange.body = dialect.request_of(raw, headers)
+            else:
+                exchange.body = Body.of_request(raw, tokens=dialect.tokens)
         self._read = raw
         exchange.disconnected = partial(disconnected, self._receive)
         if exchange.requested_model is None:

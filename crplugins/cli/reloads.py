@@ -26,7 +26,6 @@ class Reloads(ABC):
         self.server: Final = server
         self._loop: Final = asyncio.get_running_loop()
         self._running: set[asyncio.Task[Reloaded]] = set()
-        self._turns: Final = ReloadTurns()
         gateway.reload_by(self.reload)
 
     @abstractmethod
@@ -45,6 +44,10 @@ class Reloads(ABC):
 
 class OneProcess(Reloads):
     """Of a process that serves alone."""
+
+    def __init__(self, gateway: Gateway, server: "DrainingConfig", start: Start) -> None:
+        super().__init__(gateway, server, start)
+        self._turns: Final = ReloadTurns()
 
     def watch(self) -> None:
         """Look at the file from now on; `server.watch` says whether anything comes of it."""

@@ -20,7 +20,7 @@ from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deployment import Deployment, is_limited
 from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
 from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
@@ -230,7 +230,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     def is_limited(self, quota: Limits) -> bool:
         """Whether its deployment has a limit, where `quota` holds if the entry says nothing."""
-        return self._is_adaptive or self._within(quota) != NO_LIMITS
+        return is_limited(self._within(quota), adaptive=self._is_adaptive)
 
     @property
     def _is_adaptive(self) -> bool:

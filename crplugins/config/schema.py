@@ -271,7 +271,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         fallback, quota, listed = self.budgets.fallback(), self.limits.per_deployment.limits(), self.listed_prices
         return [entry.deployment(fallback, quota, self, self, self, listed=listed) for entry in self.model_list]
 
-    def limits_deployments(self) -> bool:
+    def has_limited_deployment(self) -> bool:
         """Whether a deployment has a limit. Makes none of them: there may be thousands."""
         quota = self.limits.per_deployment.limits()
         return any(entry.is_limited(quota) for entry in self.model_list)

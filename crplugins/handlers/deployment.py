@@ -22,6 +22,11 @@ _ANY: Final = Pattern.of("*")
 _NO_LIMITS: Final = Limits()
 
 
+def is_limited(quota: Limits, *, adaptive: bool) -> bool:
+    """Whether not every request may be sent at once to a deployment with these limits."""
+    return adaptive or quota != _NO_LIMITS
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream that serves a model name.
@@ -77,7 +82,7 @@ class Deployment:
     @property
     def is_limited(self) -> bool:
         """Whether not every request may be sent to it at once."""
-        return self.adaptive or self.quota != _NO_LIMITS
+        return is_limited(self.quota, adaptive=self.adaptive)
 
     @property
     def account(self) -> str:

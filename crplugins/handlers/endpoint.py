@@ -56,12 +56,7 @@ class ModelEndpoint:
         raw = await read_body(receive, sys.maxsize)  # PluginMiddleware limits its size
         body = exchange.body
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
-            dialect = exchange.dialect
-            if dialect.form:
-                body = dialect.form_of(raw, exchange.headers)
-            else:
-                body = Body.of_request(raw, tokens=dialect.tokens)
-            exchange.body = body
+            exchange.body = body = exchange.dialect.request_of(raw, exchange.headers)
         if not FURTHER_MODELS.isdisjoint(body.fields):
             check_one_model(body.fields, own_fallbacks=exchange.dialect.own_fallbacks)
         exchange.notes_attempts = True

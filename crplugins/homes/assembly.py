@@ -87,7 +87,7 @@ def _if_webhooks(config: Config, home: Home) -> bool:  # noqa: ARG001
 
 
 def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
-    return config.limits_deployments()
+    return config.has_limited_deployment()
 
 
 @dataclass(frozen=True)

@@ -95,14 +95,19 @@ class Dialect:
     models_in: tuple[str, ...] = ()
     own_fallbacks: bool = False
 
-    def form_of(self, raw: bytes, headers: Iterable[Header]) -> Body:
-        """A request of a protocol of forms, read. Raises as `FormBody.of_form`."""
-        return FormBody.of_form(raw, headers)
+    def request_of(self, raw: bytes, headers: Iterable[Header]) -> Body:
+        """A request, read. One that means a model without naming it has its name: no plugin could judge it otherwise.
 
-    def name_model(self, body: Body) -> None:
-        """Write the model into a request that means one without naming it: no plugin could judge it otherwise."""
+        Raises `GatewayError` as `Body.of_request` and `FormBody.of_form` do.
+        """
+        body = self.form_of(raw, headers) if self.form else Body.of_request(raw, tokens=self.tokens)
         if self.default_model and body.get("model", str) is None:
             body.set("model", self.default_model)
+        return body
+
+    def form_of(self, raw: bytes, headers: Iterable[Header]) -> Body:
+        """A request of a protocol of forms. Raises as `FormBody.of_form`."""
+        return FormBody.of_form(raw, headers)
 
     def has(self, parameter: str) -> bool:
         """Whether a parameter means in it what it means in chat completions, or is none of theirs."""
@@ -220,8 +225,14 @@ def is_document(body: bytes) -> bool:
     return (first == b"{" and second in (b"", b'"', b"}")) or (first == b"[" and second in (b"{", b"]"))
 
 
+def is_page(body: bytes) -> bool:
+    """Whether an answer begins as a page of the web: of a proxy that answers in the place of the provider. whisper.cpp
+    calls plain text one."""
+    return body[:_BLANKS].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
 _BLANKS: Final = 64
-"""Bytes within which a document begins."""
+"""Bytes within which a document or a page begins."""
 
 _WHITE: Final = b" \t\r\n"
 

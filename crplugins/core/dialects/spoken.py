@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from crplugins.core.body import Body
 from crplugins.core.dialects.counted import ANSWERED, Counted, Members, value_of
-from crplugins.core.dialects.dialect import is_document
+from crplugins.core.dialects.dialect import is_document, is_page
 from crplugins.core.finish_reasons import is_failure
 from crplugins.core.form_body import FormBody
 from crplugins.core.lenient_json import decode_leniently, object_of, objects_of, struct_of_what_fits
@@ -26,11 +26,6 @@ _UNSEEN_SECONDS: Final = 3600.0
 nobody counts would be free."""
 
 
-_BLANKS: Final = 64
-_PAGES: Final = (b"<!doctype html", b"<html")
-"""How a page begins, of a proxy that answers in the place of the provider. whisper.cpp calls plain text one."""
-
-
 class Spoken(Counted):
     """An answer that is no JSON is an answer too.
 
@@ -42,7 +37,7 @@ class Spoken(Counted):
     may_be_empty = False
 
     def document(self, body: bytes) -> Event:
-        if body[:_BLANKS].lstrip().lower().startswith(_PAGES):
+        if is_page(body):
             return Event(body, body, b"", True, Misshapen())
         is_json = is_document(body) or not (body or self.may_be_empty)
         answer = self.read(body) if is_json else MadeFacts(choices=[ANSWERED], made=self.heard(body))
