@@ -2,10 +2,10 @@
 
 It is text, because a gateway that keeps a ledger in SQLite needs no SQLAlchemy. Every name in it is one of ours, and
 every value comes as a parameter: `:lines` is a JSON array of lines (`encoding`). `SQLITE_ROWS` and `POSTGRESQL_ROWS`
-read that array as rows of `usage`, also for reports. `SQLITE_INSERT` has its lines from `joined`.
+read that array as rows of `usage`, also for reports. `sqlite_insert` has the values of its rows from `line_values`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -72,14 +72,12 @@ def _postgresql_value(name: str) -> str:
     return f"to_timestamp({name})" if name in MOMENTS else f'"{name}"'
 
 
-def _sqlite_rows(lines: str) -> str:
-    """`lines` is a SELECT of values. LIMIT -1 limits nothing, but keeps SQLite from merging the subquery: merged, it
-    would make each line anew for each column."""
-    values = ", ".join(f"{_sqlite_value(name)} AS {listed([name])}" for name in COLUMNS)
-    return f"SELECT {values} FROM ({lines} LIMIT -1 OFFSET 0) AS line WHERE true"  # noqa: S608
-
-
-SQLITE_ROWS: Final = _sqlite_rows("SELECT value FROM json_each(:lines)")
+# LIMIT -1 limits nothing, but keeps SQLite from merging the subquery: merged, it would make each line anew for each
+# column.
+SQLITE_ROWS: Final = (
+    f"SELECT {', '.join(f'{_sqlite_value(name)} AS {listed([name])}' for name in COLUMNS)} "  # noqa: S608
+    "FROM (SELECT value FROM json_each(:lines) LIMIT -1 OFFSET 0) AS line WHERE true"
+)
 
 _FIELDS: Final = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items() if name not in TOKENS)
 POSTGRESQL_ROWS: Final = (
@@ -105,28 +103,16 @@ def _add_up(rows: str, day: str) -> str:
     )
 
 
-_LENGTH_BITS: Final = 24
-
-
-def joined(lines: Iterable[bytes]) -> dict[str, object]:
-    """The parameters of `SQLITE_INSERT`: the lines in one blob, and where each of them begins and how long it is.
-
-    A JSON array of them would be parsed, and each line written anew and parsed again: a seventh of an insert.
-    """
-    blob, places = bytearray(), []
-    for line in lines:
-        places.append(len(blob) + 1 << _LENGTH_BITS | len(line))
-        blob += line
-    return {"lines": blob, "places": str(places)}
-
-
 # In a transaction that holds SQLite's write lock, all rows after the newest are this process's own.
 SQLITE_NEWEST: Final = "SELECT coalesce(max(rowid), 0) FROM usage"
-_ONE_BY_ONE: Final = (
-    f"SELECT CAST(substr(:lines, value >> {_LENGTH_BITS}, value & {(1 << _LENGTH_BITS) - 1}) AS TEXT) AS value "  # noqa: S608
-    "FROM json_each(:places)"
-)
-SQLITE_INSERT: Final = f"INSERT INTO usage ({listed([*COLUMNS])}) {_sqlite_rows(_ONE_BY_ONE)} ON CONFLICT DO NOTHING"
+
+
+def sqlite_insert(rows: int) -> str:
+    """Inserts so many rows, whose values come one after the other (`line_values`)."""
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return f"INSERT INTO usage ({listed([*COLUMNS])}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608
+
+
 SQLITE_ADD_UP: Final = _add_up("usage WHERE rowid > :newest", SQLITE_DAY)
 
 # RETURNING gives only the rows that were inserted, so only they are added up, even if two processes insert one.

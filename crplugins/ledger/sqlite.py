@@ -2,20 +2,28 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
-from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST, joined
+from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_NEWEST, sqlite_insert
+from crplugins.ledger.line_values import values_of
 from crplugins.sql.url import DatabaseUrl
 
 READERS: Final = 4
 """Questions that are answered at the same time."""
 
-_DATA_ERRORS: Final = ("constraint failed", "malformed JSON")
+_DATA_ERRORS: Final = ("constraint failed",)
+
+_AT_ONCE: Final = 50
+"""Rows of one statement. After each statement the thread has to wait for the interpreter again, and the loop for it."""
+
+_INSERT: Final = sqlite_insert(_AT_ONCE)
+_INSERT_ONE: Final = sqlite_insert(1)
 
 T = TypeVar("T")
 
@@ -26,7 +34,6 @@ class SqliteTables:
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
         self._cursor: sqlite3.Cursor | None = None  # one for all: a connection remembers up to 200 that are gone
-        self._encoding = "UTF-8"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="crplugins-ledger")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="crplugins-report")
 
@@ -59,16 +66,23 @@ class SqliteTables:
             threads.shutdown(wait=False)
 
     def _insert(self, lines: Sequence[bytes], patience: float) -> None:
+        try:
+            rows = [values_of(line) for line in lines]
+        except ValueError as error:
+            raise LinesRefused(reason_of(error)) from error
         cursor = self._connected(patience)
         try:
             cursor.execute("BEGIN IMMEDIATE")
             newest = cursor.execute(SQLITE_NEWEST).fetchone()[0]
-            cursor.execute(SQLITE_INSERT, joined(self._encoded(lines)))
+            whole = len(rows) - len(rows) % _AT_ONCE
+            for start in range(0, whole, _AT_ONCE):
+                cursor.execute(_INSERT, [*chain.from_iterable(rows[start : start + _AT_ONCE])])
+            cursor.executemany(_INSERT_ONE, rows[whole:])
             cursor.execute(SQLITE_ADD_UP, {"newest": newest})
             cursor.execute("COMMIT")
         except BaseException as error:
             self._disconnect()  # which rolls back; the next attempt finds the file as it is then
-            if isinstance(error, sqlite3.Error) and any(words in str(error) for words in _DATA_ERRORS):
+            if isinstance(error, Exception) and _is_of_data(error):
                 raise LinesRefused(reason_of(error)) from error
             raise
 
@@ -105,14 +119,7 @@ class SqliteTables:
             self._cursor = connection.cursor()
             self._cursor.execute("PRAGMA journal_mode=WAL")
             self._cursor.execute("PRAGMA synchronous=FULL")
-            (self._encoding,) = self._cursor.execute("PRAGMA encoding").fetchone()
         return self._cursor
-
-    def _encoded(self, lines: Sequence[bytes]) -> Iterable[bytes]:
-        """As the file stores texts: a blob becomes one as it stands."""
-        if self._encoding == "UTF-8":
-            return lines
-        return (line.decode().encode(self._encoding) for line in lines)
 
     def _disconnect(self) -> None:
         cursor, self._cursor = self._cursor, None
@@ -120,6 +127,11 @@ class SqliteTables:
             connection = cursor.connection
             cursor.close()  # else its statement holds the lock for as long as somebody has the error
             connection.close()
+
+
+def _is_of_data(error: Exception) -> bool:
+    """A number of more than 64 bits is an OverflowError."""
+    return isinstance(error, OverflowError) or any(words in str(error) for words in _DATA_ERRORS)
 
 
 def _text(value: Any) -> Any:

@@ -218,18 +218,21 @@ async def test_a_folder_that_cannot_be_used_is_said_at_the_start(sqlite_url, tmp
 
 async def test_a_line_that_no_database_takes_is_quarantined_and_the_others_are_committed(open_ledger, tmp_path, caplog):
     good = [encode(make_record()) for _ in range(20)]
-    await asyncio.to_thread(
-        SpoolFile(tmp_path / "spool").keep, [*good[:7], b'{"request_id": null}', *good[7:], b"no json"]
-    )
+    bad = [
+        b'{"request_id": null}',
+        encode(make_record()).replace(b'"attempts":1,', b'"attempts":%d,' % 10**30),
+        encode(make_record(started_at=1e15)),
+        b"no json",
+    ]
+    assert b'"attempts":1000' in bad[1]
+    await asyncio.to_thread(SpoolFile(tmp_path / "spool").keep, [*good[:7], *bad[:-1], *good[7:], bad[-1]])
     async with open_ledger() as ledger:
         await settled(ledger)
         assert await totals_of(ledger) == (20, 20)
     with closing(sqlite3.connect(tmp_path / "spool")) as spool:
-        assert [line for (line,) in spool.execute("SELECT line FROM refused ORDER BY id")] == [
-            '{"request_id": null}',
-            "no json",
-        ]
-    assert caplog.text.count("quarantined") == 2
+        refused = [line for (line,) in spool.execute("SELECT line FROM refused ORDER BY id")]
+    assert refused == [line.decode() for line in bad]
+    assert caplog.text.count("quarantined") == len(bad)
 
 
 async def test_a_hanging_database_does_not_keep_a_process_from_ending(open_ledger, tmp_path, monkeypatch):
