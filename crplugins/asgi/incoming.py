@@ -204,7 +204,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
     Raises `GatewayError` 413 past `limit` bytes, `ClientGone` if the client leaves meanwhile.
     """
-    parts, size = list[bytes](), 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":

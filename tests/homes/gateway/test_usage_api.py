@@ -34,7 +34,7 @@ RECORDS = [
 
 @pytest.fixture
 async def ledger(tmp_path):
-    async with Ledger(f"sqlite:///{tmp_path}/usage.db") as ledger:
+    async with Ledger(f"sqlite:///{tmp_path}/usage.db", commit_seconds=0) as ledger:
         for record in RECORDS:
             ledger.add(make_record(**{"started_at": NOON - 60} | record))
         await settled(ledger)
