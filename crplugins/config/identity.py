@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field
 from crplugins.core import principal
 from crplugins.core.identity import Identities, IdentityRules, IdentitySource, MissingIdentity
 from crplugins.core.usage import micro_usd_of
-from crplugins.keys.policy import Amounts, BudgetSection, NullIsNothing, Usd
+from crplugins.keys.policy import Amounts, BudgetSection
+from crplugins.keys.values import NullIsNothing, Usd
 from crplugins.plugins.rate_limits.rules import SessionLimits
 from crplugins.settings.section import Count, Flag, Section, refusal
 

@@ -17,8 +17,9 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Principal
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest, repeated
-from crplugins.keys.policy import Moment, NullIsNothing, PolicySection, Text, policy_to_dict
+from crplugins.keys.policy import PolicySection, policy_to_dict
 from crplugins.keys.secrets import Digester, format_hash, parse_hash
+from crplugins.keys.values import Moment, NullIsNothing, Text
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
 from crplugins.settings.secret_text import sendable
 from crplugins.settings.section import Flag, refusal, try_section

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from crplugins.keys.policy import NullIsNothing, Text
+from crplugins.keys.values import NullIsNothing, Text
 from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Count, Flag, refusal
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest
-from crplugins.keys.policy import FIRST_MOMENT, LAST_MOMENT, PolicySection
+from crplugins.keys.policy import PolicySection
 from crplugins.keys.source import SecretRefused
+from crplugins.keys.values import FIRST_MOMENT, LAST_MOMENT
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.settings.section import try_section
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from crplugins.core.network import has_host
-from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, PolicySection, Text, Texts
+from crplugins.keys.policy import POLICY_KEYS, PolicySection
 from crplugins.keys.sections import Seconds
+from crplugins.keys.values import NullIsNothing, Text, Texts
 from crplugins.settings.errors import KeyPath
 from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import read_section, refusal
