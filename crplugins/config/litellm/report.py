@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
-from crplugins.config.litellm.keys import KeyFateKind
+from crplugins.config.litellm.keys.group import KeyFateKind
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
 from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table

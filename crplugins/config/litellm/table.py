@@ -1,4 +1,4 @@
-"""FateTable: what becomes of each key of LiteLLM's, from the one list of them in `keys.py`."""
+"""FateTable: what becomes of each key of LiteLLM's, from the one list of them in `keys`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
-from crplugins.config.litellm.keys import KEYS, KeyFateKind, KeyGroup
+from crplugins.config.litellm.keys import KEYS
+from crplugins.config.litellm.keys.group import KeyFateKind, KeyGroup
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 
 from crplugins.cli.litellm_report import LitellmFile
 from crplugins.config import Config, ConfigError
-from crplugins.config.litellm.keys import KeyFateKind
+from crplugins.config.litellm.keys.group import KeyFateKind
 from crplugins.config.litellm.migration import migrated
 from crplugins.config.litellm.report import totals
 from crplugins.settings.document import read_document

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crplugins.config.litellm.keys import KeyGroup
+from crplugins.config.litellm.keys.group import KeyGroup
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.report import rows_of
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
