@@ -3,24 +3,22 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from crplugins.keys.audit import Action, AuditEntry, AuditQuestion, Author, this_process
+from crplugins.keys.changes import Change, KeyChanges
 from crplugins.keys.entry import SECRET_KEYS, NewKey, key_to_dict, secret_to_dict
 from crplugins.keys.file.audit import AuditFile
 from crplugins.keys.file.editing import with_change, with_entry, without_entry
 from crplugins.keys.file.file import Contents, KeyFile, locked
-from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
+from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.store import KeyExists, NoSuchKey
 
-Change = Callable[[Key], Key]
 
-
-class FileStore:
+class FileStore(KeyChanges):
     """A `KeyStore` on a YAML or JSON file, made when the first key is added.
 
     Every change reads the file, checks it whole and replaces it, under a lock that all processes honour. Raises
@@ -54,21 +52,6 @@ class FileStore:
     async def list(self) -> Sequence[Key]:
         contents = await asyncio.to_thread(self._read)
         return sorted(contents.keys, key=lambda key: key.id)
-
-    async def rotate(
-        self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime, *, author: Author | None = None
-    ) -> Key:
-        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now), "rotate", author)
-
-    async def revoke(self, key_id: str, now: datetime, *, author: Author | None = None) -> Key:
-        return await self._change(key_id, lambda key: revoked(key, now), "revoke", author)
-
-    async def set_disabled(self, key_id: str, *, disabled: bool, author: Author | None = None) -> Key:
-        action: Action = "disable" if disabled else "enable"
-        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled), action, author)
-
-    async def update(self, key_id: str, change: Change, *, author: Author | None = None) -> Key:
-        return await self._change(key_id, change, "update", author)
 
     async def delete(self, key_id: str, *, author: Author | None = None) -> None:
         await asyncio.to_thread(self._delete, key_id, author or this_process())

@@ -1,7 +1,6 @@
 """SqlStore: changes keys in a database."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.keys.audit import Action, AuditEntry, AuditQuestion, Author, this_process
-from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
+from crplugins.keys.changes import Change, KeyChanges
+from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.secrets import Digester
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.rows import (
@@ -29,7 +29,7 @@ from crplugins.keys.sql.rows import (
 from crplugins.keys.store import KeyExists, NoSuchKey
 
 
-class SqlStore:
+class SqlStore(KeyChanges):
     """A `KeyStore` on SQLite or PostgreSQL. Open it with `async with`; the tables are made then, unless told not to.
 
     Every change counts the version up first, which lets one change at a time through.
@@ -72,21 +72,6 @@ class SqlStore:
         async with self._database.reading() as connection:
             return await select_keys(connection)
 
-    async def rotate(
-        self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime, *, author: Author | None = None
-    ) -> Key:
-        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now), "rotate", author)
-
-    async def revoke(self, key_id: str, now: datetime, *, author: Author | None = None) -> Key:
-        return await self._change(key_id, lambda key: revoked(key, now), "revoke", author)
-
-    async def set_disabled(self, key_id: str, *, disabled: bool, author: Author | None = None) -> Key:
-        action: Action = "disable" if disabled else "enable"
-        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled), action, author)
-
-    async def update(self, key_id: str, change: Callable[[Key], Key], *, author: Author | None = None) -> Key:
-        return await self._change(key_id, change, "update", author)
-
     async def delete(self, key_id: str, *, author: Author | None = None) -> None:
         """No row is left that others could find changed: they see that the version went up without one."""
         async with self._database.writing() as connection:
@@ -114,7 +99,7 @@ class SqlStore:
     def __repr__(self) -> str:
         return f"SqlStore({self._database!r})"
 
-    async def _change(self, key_id: str, change: Callable[[Key], Key], action: Action, author: Author | None) -> Key:
+    async def _change(self, key_id: str, change: Change, action: Action, author: Author | None) -> Key:
         author = author or this_process()
         async with self._database.writing() as connection:
             version = await _next_version(connection)
