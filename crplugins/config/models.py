@@ -21,7 +21,8 @@ from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment, is_limited
-from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
+from crplugins.handlers.dropped_parameters import DROPPED, dropped_names
+from crplugins.handlers.litellm_settings import HEADERS, header_texts, headers_in, is_parameter, is_setting
 from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
@@ -152,6 +153,13 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
         return {key: _whole(item) if is_secret(str(key)) else item for key, item in value.items()}
 
     @model_validator(mode="after")
+    def _one_organization(self) -> Self:
+        """LiteLLM makes a deployment for each of a list, and so does the reader of a file."""
+        if isinstance(self.others.get("organization"), list | tuple):
+            raise refusal("must be one organization; write an entry for each", "organization")
+        return self
+
+    @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:
         for name, value in headers_in(self.others).items():
             if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
@@ -161,6 +169,9 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     def parameters(self) -> dict[str, Any]:
         """What is sent, or sets litellm up; without the prices LiteLLM also reads here, which never go upstream."""
         kept = {key: value for key, value in self.others.items() if not _is_price(key) and _is_used(key)}
+        if DROPPED in kept:
+            kept[DROPPED] = dropped_names(kept[DROPPED])
+        kept |= {word: header_texts(kept[word]) for word in HEADERS if isinstance(kept.get(word), Mapping)}
         own = {"max_retries": self.max_retries, "ssl_verify": self.ssl_verify}  # litellm hands them to some SDKs
         return {**kept, **{name: value for name, value in own.items() if value is not None}}
 

@@ -20,6 +20,7 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_calls import LINGER_SECONDS, DirectCalls
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
 from crplugins.handlers.direct_query import asking_query, stored_query
+from crplugins.handlers.dropped_parameters import DROPPED, DroppedParameters
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint
 from crplugins.handlers.litellm_settings import is_parameter
@@ -41,7 +42,7 @@ class DirectHandler:
         self._model = upstream.model
         self._upstream = upstream
         self._defaults: dict[Dialect, Mapping[str, Any]] = {}
-        self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
+        self._dropped = DroppedParameters(deployment.parameters.get(DROPPED))
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
         self._base_url = upstream.base_url
@@ -141,8 +142,7 @@ class DirectHandler:
         for key, value in defaults.items():
             if key not in copy:
                 copy.set(key, value)
-        for key in self._dropped:
-            copy.remove(key)
+        self._dropped.take_from(copy)
         return copy
 
 

@@ -60,7 +60,8 @@ _SECRET: Final = ("accesskey", "apikey", "authfile", "credential", "password", "
 
 _NAMES: Final = frozenset(map(normal_form, SETTINGS | _OF_DEPLOYMENTS))
 
-_HEADERS: Final = ("default_headers", "headers", "extra_headers")
+HEADERS: Final = ("default_headers", "headers", "extra_headers")
+"""The words under which `litellm_params` add headers."""
 
 
 PROVIDER_PARAMETERS: Final = frozenset({
@@ -97,10 +98,18 @@ def is_setting(name: str) -> bool:
 
 
 def headers_in(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The headers that `litellm_params` add, in any of litellm's words; of values that are no text, their text.
+    """The headers that `litellm_params` add, in any of litellm's words, as text. Without a value there is none.
 
     Of a header that stands in several the last one counts, `extra_headers` being the last.
     """
-    given = [parameters.get(word) for word in _HEADERS]
-    each = [headers.items() for headers in given if isinstance(headers, Mapping)]
-    return {str(name): str(value) for items in each for name, value in items}
+    return {name: value for word in HEADERS for name, value in header_texts(parameters.get(word)).items()}
+
+
+def header_texts(headers: object) -> dict[str, str]:
+    """Some headers as text: a number and a truth value as YAML writes them."""
+    given = headers.items() if isinstance(headers, Mapping) else ()
+    return {str(name): _text(value) for name, value in given if value is not None}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

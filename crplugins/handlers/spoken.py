@@ -38,6 +38,7 @@ from crplugins.core.sse import Event
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
+from crplugins.handlers.histories import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm, fitted
 from crplugins.handlers.upstream import ANTHROPIC, LONGEST_NAME, Upstream, is_openai
 
 if TYPE_CHECKING:
@@ -124,11 +125,19 @@ class Target:
             that it does not know, and takes some that others do not.
         is_claude: Claude by way of litellm, which takes signed thoughts and marks for its cache.
         reasons: the model thinks, and can be told how much.
+        own_ids: the form of the ids of calls, where a provider but OpenAI takes no other.
     """
 
     is_openai: bool = False
     is_claude: bool = False
     reasons: bool = False
+    own_ids: IdForm | None = None
+
+    def call_ids(self, dialect: Dialect) -> IdForm | None:
+        """The form of the ids of calls that it takes; None for any."""
+        if not self.is_openai:
+            return self.own_ids
+        return OPENAIS_IN_RESPONSES if dialect in RESPONSES_ALONE else OPENAIS
 
     @property
     def output_limit(self) -> str:
@@ -152,7 +161,15 @@ def target_of(deployment: Deployment, upstream: object) -> Target:
         is_openai=is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
         is_claude=not is_direct and (deployment.provider == "anthropic" or "claude" in deployment.model),
         reasons=reasons,
+        own_ids=_ids_of(deployment),
     )
+
+
+def _ids_of(deployment: Deployment) -> IdForm | None:
+    """Anthropic's protocol is spoken by others too, who want the ids back that they have given."""
+    if deployment.provider == ANTHROPIC and (deployment.api_base is None or "claude" in deployment.model):
+        return CLAUDES
+    return MISTRALS if deployment.provider == "mistral" else None
 
 
 _NO_SUCH_PATH: Final = frozenset({404, 405, 501})
@@ -163,11 +180,15 @@ class Protocols:
 
     What is found missing is remembered only where the same request was answered in chat completions, so that it was the
     path that was not there, and not the model.
+
+    Attributes:
+        has_own_ids: the ids of calls have a form of their own, so that a chat completion is to be `fitted` too.
     """
 
     def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = Target()) -> None:
         self._spoken: Final = spoken
         self._target: Final = target
+        self.has_own_ids: Final = target.call_ids(CHAT) is not None
         self._missing: set[Dialect] = set()
         self._translated: type[Translated] | None = None
 
@@ -178,6 +199,10 @@ class Protocols:
     def answers(self, dialect: Dialect) -> bool:
         """It is asked as it is, or in chat completions."""
         return self.speaks(dialect) or (dialect in TRANSLATED and CHAT in self._spoken)
+
+    def fitted(self, dialect: Dialect, body: Body) -> Body:
+        """The request with what other models have said in it as this one takes it, where it is asked as it is."""
+        return fitted(body, dialect, self._target.call_ids(dialect)) if self.speaks(dialect) else body
 
     async def answer(self, handler: Handler, exchange: Exchange, body: Body) -> Reply:
         """The answer of `handler` to a request in another protocol than chat completions. Raises as it does."""

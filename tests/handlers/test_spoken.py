@@ -21,6 +21,7 @@ from crplugins.core.dialects import (
     Dialect,
 )
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.histories import CLAUDES, MISTRALS
 from crplugins.handlers.spoken import Target, said_of, spoken_by, target_of
 from crplugins.handlers.upstream import Upstream
 from tests.conftest import serving
@@ -140,7 +141,8 @@ def test_a_wire_has_what_its_servers_may_have() -> None:
         ("openai/o3-mini", "https://eu.api.openai.com/v1", Target(is_openai=True, reasons=True)),
         ("openai/gpt-5-mini", "https://name.openai.azure.com/openai/v1", Target(is_openai=True, reasons=True)),
         ("openai/llama", "https://api.openai.com.evil.example/v1", Target()),
-        ("anthropic/claude-3-5-sonnet", None, Target(is_claude=True)),
+        ("anthropic/claude-3-5-sonnet", None, Target(is_claude=True, own_ids=CLAUDES)),
+        ("mistral/mistral-large-latest", None, Target(own_ids=MISTRALS)),
         ("bedrock/eu.anthropic.claude-sonnet-4-5-v1:0", None, Target(is_claude=True, reasons=True)),
         ("gemini/gemini-2.5-flash", None, Target(reasons=True)),
     ],

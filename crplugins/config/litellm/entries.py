@@ -26,7 +26,8 @@ def read_models(draft: Draft) -> None:
         del draft.data["model_list"]
         return
     read = [(index, _entry(draft, index, entry)) for index, entry in enumerate(entries)]
-    kept = [(index, entry) for index, entry in read if ("model_list", index) not in draft.fates]
+    served = [(index, entry) for index, entry in read if ("model_list", index) not in draft.fates]
+    kept = [(index, each) for index, entry in served for each in _by_organization(entry)]
     draft.entries = [index for index, _ in kept]
     draft.data["model_list"] = [entry for _, entry in kept]
 
@@ -51,6 +52,15 @@ def _entry(draft: Draft, index: int, entry: Any) -> Any:
     if says_yes(draft.section("litellm_settings").get("forward_traceparent_to_llm_provider")):
         kept.setdefault("forward_trace", True)
     return kept
+
+
+def _by_organization(entry: Any) -> list[Any]:
+    """The entry once for each organization that it lists, which take turns."""
+    params = mapping(entry.get("litellm_params")) if isinstance(entry, Mapping) else {}
+    listed_ones = params.get("organization")
+    if not isinstance(listed_ones, list | tuple) or not listed_ones:
+        return [entry]
+    return [{**entry, "litellm_params": {**params, "organization": each}} for each in listed_ones]
 
 
 def _counts_in_entry(draft: Draft, key: str, value: Any, path: KeyPath) -> bool:

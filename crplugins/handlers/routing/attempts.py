@@ -163,6 +163,8 @@ class Attempts:
         health.running += 1
         try:
             asked = destination.body(body) if destination.fallback else body
+            if exchange.dialect is not CHAT or candidate.protocols.has_own_ids:
+                asked = candidate.protocols.fitted(exchange.dialect, asked)
             if ask is not None:
                 reply = await ask(candidate, asked)
             elif exchange.dialect is CHAT:

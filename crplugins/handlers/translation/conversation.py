@@ -14,13 +14,12 @@ answer between, and of chat completions no upstream takes everything:
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
+from crplugins.core.dialects import CHAT
+from crplugins.handlers.histories import UNSIGNED
 from crplugins.handlers.spoken import Target
-from crplugins.handlers.translation.translation import UNSIGNED, Fields, merged
-
-_LONGEST_ID: Final = 40
+from crplugins.handlers.translation.translation import Fields, merged
 
 
 class Conversation:
@@ -29,6 +28,7 @@ class Conversation:
     def __init__(self, target: Target) -> None:
         self._takes_all = target.is_openai
         self._target = target
+        self._call_ids = target.call_ids(CHAT)
         self._messages: list[Fields] = []
         self._called = set[str]()
         self._answer: _Answer | None = None
@@ -68,10 +68,7 @@ class Conversation:
         return self._messages
 
     def _id(self, call_id: str) -> str:
-        """The id of a call: at OpenAI it has 40 characters at most, and Gemini's have a thought in them."""
-        if not self._takes_all or len(call_id) <= _LONGEST_ID:
-            return call_id
-        return f"call_{sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+        return call_id if self._call_ids is None else self._call_ids.of(call_id)
 
     def _say(self, role: str, parts: Sequence[Fields]) -> None:
         if parts:

@@ -8,6 +8,7 @@ from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import no_completion
 from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
+from crplugins.handlers.histories import THOUGHT_ID
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.responses_request import chat_request, sealed
@@ -33,7 +34,7 @@ _ECHOED: Final[dict[str, Any]] = {
 """What a response repeats of its request, and what it says where that says nothing."""
 
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_PREFIXES: Final = {"thinking": "rs", "text": "msg", "refusal": "msg", "call": "fc"}
+_PREFIXES: Final = {"thinking": THOUGHT_ID, "text": "msg", "refusal": "msg", "call": "fc"}
 
 
 class ResponsesTranslation:
@@ -108,7 +109,8 @@ class ResponsesWriter:
         self._head = head
 
     def _status(self) -> str:
-        return "incomplete" if self._blocks.reason in _INCOMPLETE else "completed"
+        """A refusal is a whole answer, in OpenAI's words; one that a filter has cut is none."""
+        return "incomplete" if self._blocks.finish in _INCOMPLETE else "completed"
 
     def _response(self, status: str) -> Fields:
         """The response as far as it has come."""
@@ -123,7 +125,7 @@ class ResponsesWriter:
             output[-1]["status"] = "incomplete"
         told: Fields = {"output": output, "usage": usage_of(self._usage) if self._usage else None}
         if status == "incomplete":
-            told["incomplete_details"] = {"reason": _INCOMPLETE[self._blocks.reason]}
+            told["incomplete_details"] = {"reason": _INCOMPLETE[str(self._blocks.finish)]}
         return self._response(status) | told
 
     def _told(self, steps: Iterable[BlockStep]) -> Iterator[Event]:

@@ -11,6 +11,7 @@ import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded
+from crplugins.handlers.histories import SEALED
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.responses_builtins import CALLS, RESULTS, arguments_text, found
@@ -30,9 +31,6 @@ _NEVER: Final = ("previous_response_id", "conversation", "prompt", "background")
 
 _OF_OPENAI: Final = ("prompt_cache_key", "safety_identifier", "service_tier")
 _PASSED: Final = ("temperature", "top_p", "user")
-
-_OURS: Final = "crplugins:"
-"""How the thoughts begin that a client is given to send back."""
 
 _CALLS: Final = frozenset({"function_call", "custom_tool_call", *CALLS})
 _RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output", *RESULTS})
@@ -179,9 +177,9 @@ def _part(part: Fields, param: str) -> Fields:
 def thoughts_of(item: Fields) -> list[Fields]:
     """What a model has thought: the blocks that `sealed` has hidden in the item, else its text."""
     hidden = text_in(item.get("encrypted_content"))
-    if hidden.startswith(_OURS):
+    if hidden.startswith(SEALED):
         try:
-            return msgspec.json.decode(b64decode(hidden.removeprefix(_OURS), validate=True), type=list[Fields])
+            return msgspec.json.decode(b64decode(hidden.removeprefix(SEALED), validate=True), type=list[Fields])
         except ValueError:  # it has been changed on the way
             return []
     parts = [*_texts(item.get("summary")), *_texts(item.get("content"))]
@@ -190,7 +188,7 @@ def thoughts_of(item: Fields) -> list[Fields]:
 
 def sealed(blocks: list[Fields]) -> str:
     """The blocks of a thought as a client keeps them for the next request, in a text that it does not read."""
-    return _OURS + b64encode(encoded(blocks)).decode()
+    return SEALED + b64encode(encoded(blocks)).decode()
 
 
 def _texts(parts: Any) -> list[str]:

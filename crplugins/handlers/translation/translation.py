@@ -15,14 +15,6 @@ Fields = dict[str, Any]
 """A JSON object."""
 
 
-UNSIGNED: Final = "unsigned:crplugins"
-"""What stands for the signature of a thought that its provider has not signed.
-
-Clients of Messages take one without a signature for broken off: pydantic-ai sends it back as words of the user, and the
-AI SDK not at all. DeepSeek and Kimi want it back.
-"""
-
-
 class AnswerWriter(Protocol):
     """Tells one answer in the protocol of the client."""
 

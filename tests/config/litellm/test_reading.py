@@ -235,6 +235,22 @@ def test_a_model_for_other_environments_is_not_served(
     assert config.warnings == warning
 
 
+def test_an_entry_with_several_organizations_is_one_for_each(load: Any, refuse: Any) -> None:
+    """They take turns, as in LiteLLM; what is wrong with one of them stands at the line of the entry."""
+    entry = """\
+model_list:
+  - model_name: a
+    litellm_params: {model: openai/m, api_key: x, organization: [org-1, org-2]}
+  - model_name: b
+    litellm_params: {model: openai/m, api_key: x}
+"""
+    config = load(entry)
+    asked = [(each.name, each.parameters.get("organization")) for each in config.deployments()]
+    assert asked == [("a", "org-1"), ("a", "org-2"), ("b", None)]
+    wrong = entry.replace("model: openai/m, api_key: x}", "model: openai/m, api_key: x, timeout: soon}")
+    assert [problem.partition(":")[0] for problem in refuse(f"{wrong}cooldown_time: 4\n")] == ["line 5"]
+
+
 def test_json_logs_are_the_format_of_our_log(load: Any) -> None:
     assert load(MODELS + "litellm_settings: {json_logs: true}").log.format == "json"
     assert load(MODELS + "litellm_settings: {json_logs: false}").log.format == "text"

@@ -227,11 +227,13 @@ def test_a_refusal_is_one_in_each_protocol() -> None:
     message = whole(MESSAGES, {"content": None, "refusal": "No."})
     said = [{"type": "text", "text": "No.", "citations": []}]
     assert (message["stop_reason"], message["content"]) == ("refusal", said)
-    [item] = whole(RESPONSES, {"content": None, "refusal": "No."})["output"]
+    response = whole(RESPONSES, {"content": None, "refusal": "No."})
+    [item] = response["output"]
     assert item["content"] == [{"type": "refusal", "refusal": "No."}]
+    assert (response["status"], response["incomplete_details"], item["status"]) == ("completed", None, "completed")
     kinds = [event.name.decode() for event in events_of(RESPONSES, [chunk({"refusal": "No."}), chunk({}, "stop")])]
     assert "response.refusal.delta" in kinds
-    assert kinds[-1] == "response.incomplete"
+    assert kinds[-1] == "response.completed"  # as OpenAI ends it; clients ask again for an answer that is incomplete
 
 
 def test_a_call_that_a_bound_has_cut_is_not_made_and_any_other_that_is_none_fails() -> None:
