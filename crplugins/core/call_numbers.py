@@ -212,6 +212,7 @@ class CallRepair:
         told = "input" if kind == "custom" else "arguments"
         call_id, name, arguments = call.get("id") or None, function.get("name") or None, function.get(told)
         changes: dict[str, Any] = {}
+        said_again = set[str]()  # left out: clients that replace what is there would lose the name to a null
         if arguments is not None and not isinstance(arguments, str):  # a few providers send the object itself
             arguments = encoded(arguments).decode()
             changes[told] = arguments
@@ -220,8 +221,10 @@ class CallRepair:
         if placed.again:
             return None
         if name is not None and not placed.names:
-            changes["name"] = None
-        outer: dict[str, Any] = {kind: {**function, **changes}} if changes else {}
+            said_again.add("name")
+        outer: dict[str, Any] = {}
+        if changes or said_again:
+            outer[kind] = {key: value for key, value in (function | changes).items() if key not in said_again}
         if call.get("index") != placed.number or call["index"].__class__ is not int:
             outer["index"] = placed.number
         if placed.begins:
@@ -230,7 +233,7 @@ class CallRepair:
             if not call.get("type"):
                 outer["type"] = kind
         elif call_id is not None:
-            outer["id"] = None
+            return {key: value for key, value in {**call, **outer}.items() if key != "id"}
         return {**call, **outer} if outer else call
 
 

@@ -42,7 +42,8 @@ class DirectHandler:
         self._model = upstream.model
         self._upstream = upstream
         self._defaults: dict[Dialect, Mapping[str, Any]] = {}
-        self._dropped = DroppedParameters(deployment.parameters.get(DROPPED))
+        dropped = deployment.parameters.get(DROPPED)
+        self._dropped = DroppedParameters(dropped) if dropped else None
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
         self._base_url = upstream.base_url
@@ -142,7 +143,8 @@ class DirectHandler:
         for key, value in defaults.items():
             if key not in copy:
                 copy.set(key, value)
-        self._dropped.take_from(copy)
+        if self._dropped is not None:
+            self._dropped.take_from(copy)
         return copy
 
 

@@ -270,6 +270,18 @@ class NotSent(GatewayError):
     """The upstream could not be reached, and nothing of the request was sent: it can be asked again."""
 
 
+class NotWritten(GatewayError):
+    """The request cannot be written for the upstream, which was sent nothing: no fault of the upstream's, and another
+    may take the request as it is."""
+
+
+def not_written(deployment: str, cause: BaseException) -> GatewayError:
+    """A message, a tool or a parameter of the client's has a form that the upstream's protocol has no place for."""
+    log_upstream(logger, deployment, "the request cannot be written for it: %s", type(cause).__name__)
+    message = "A message, a tool or a parameter of this request has a form that the model's provider does not take."
+    return NotWritten(400, message, code="unsupported_value")
+
+
 def unreachable(deployment: str, cause: BaseException, *, sent: bool = True) -> GatewayError:
     """No connection, or one that broke before the answer began; `NotSent` if that is certain."""
     log_upstream(logger, deployment, "the upstream is unreachable: %s", _reason(cause))

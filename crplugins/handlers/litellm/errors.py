@@ -9,6 +9,7 @@ causes: status, error object and retry headers are read there. Classes are compa
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from traceback import walk_tb
 from typing import Any, Final
 
 from crplugins.core.errors import ErrorObject, GatewayError
@@ -42,6 +43,18 @@ _CODES: Final = {
 _NO_DOCUMENT: Final = "Empty or invalid response from LLM endpoint"
 """How litellm begins its own error with status 500 for a 2xx whose body OpenAI's SDK did not read."""
 
+_WRITING: Final = frozenset(
+    {
+        "transform_request", "async_transform_request", "_transform_request", "_async_transform_request",
+        "transform_messages", "_transform_messages", "map_openai_params", "get_optional_params", "encode_request",
+    }
+)  # fmt: skip
+"""What is called, of litellm and httpx, to write a request of a client's, before any is sent. What fails there fails
+for what the request says: a picture that is none, arguments of a call that are no JSON, a result without a call."""
+
+_DOWNLOADING: Final = frozenset({"get_image_details", "get_image_details_async", "safe_get", "async_safe_get"})
+"""What is called for a picture that is to be sent along."""
+
 _CLASSES: Final = re.compile(r"(?:[\w.]{1,80}(?:Error|Exception)\s{0,4}[:-]\s{0,4})*+", re.ASCII)
 _LONGEST_DOCUMENT: Final = 64 * 1024
 
@@ -69,12 +82,10 @@ class Failures:
             if isinstance(link, GatewayError):
                 return link
         names = {kind.__name__ for link in links for kind in type(link).__mro__}
-        if "ImageFetchError" in names:  # whatever the picture's own host has answered
-            return _no_picture()
+        if not (reading or begun) and (fault := self._of_writing(links, names)) is not None:
+            return fault
         if (answer := _answer(links)) is not None:
             return self._refusal(*answer, names)
-        if "UnsupportedParamsError" in names:
-            return _unsupported(str(error))
         if names & _CONNECT_TIMEOUTS:
             return self.timed_out("connect_timeout", CONNECT_TIMEOUT)
         if names & _TIMEOUTS:
@@ -85,6 +96,22 @@ class Failures:
         if reading and isinstance(links[-1], _UNREADABLE):  # the status of litellm's exception around it is invented
             return self.malformed(links[-1])
         return self._by_status(links, names)
+
+    def _of_writing(self, links: list[BaseException], names: set[str]) -> GatewayError | None:
+        """The fault of a request that litellm cannot write for its provider; None where it was another one's.
+
+        Whatever the host of a picture has answered, it is not the provider.
+        """
+        if "ImageFetchError" in names:
+            return _no_picture()
+        if "UnsupportedParamsError" in names and _answer(links) is None:
+            return _unsupported(str(links[0]))
+        steps = _steps(links)
+        if "AuthenticationError" in names or steps.isdisjoint(_WRITING):
+            return None
+        if "SSRFError" in names or not steps.isdisjoint(_DOWNLOADING):
+            return _no_picture()
+        return upstream_errors.not_written(self._deployment, links[-1])
 
     def in_stream(self, error: object) -> GatewayError:
         """The GatewayError for an error object that was an event of a stream."""
@@ -148,6 +175,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         inner = getattr(error, "original_exception", None)
         error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+
+
+def _steps(links: Iterable[BaseException]) -> set[str]:
+    """The names of the functions in which the errors were raised."""
+    return {frame.f_code.co_name for link in links for frame, _ in walk_tb(link.__traceback__)}
 
 
 def _answer(links: Iterable[BaseException]) -> tuple[int, bytes, Mapping[str, str]] | None:

@@ -17,6 +17,7 @@ from crplugins.handlers.routing.failures import Remedy, remedy_of
 from crplugins.handlers.routing.fallbacks import MOST_FALLBACKS
 from crplugins.handlers.routing.retries import pause_before, retries_after
 from crplugins.handlers.routing.whole_usage import with_whole_usage
+from crplugins.handlers.upstream_errors import NotWritten
 from crplugins.metering.attempts import give_up
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class Attempts:
     def _note(self, error: BaseException, candidate: Candidate, *, trial: bool) -> None:
         """Tell its health why a deployment gave no reply."""
         health = candidate.health
-        if not isinstance(error, GatewayError) or isinstance(error, QuotaUsedUp):
+        if not isinstance(error, GatewayError) or isinstance(error, QuotaUsedUp | NotWritten):
             decided = False
         else:
             decided = candidate.is_at_fault(error)

@@ -9,7 +9,7 @@ from crplugins.core.outcome import ErrorType
 from crplugins.core.retry_after import seconds_of
 from crplugins.handlers import faults_of_requests
 from crplugins.handlers.routing.settings import FailureKind
-from crplugins.handlers.upstream_errors import NotSent
+from crplugins.handlers.upstream_errors import NotSent, NotWritten
 
 Remedy = Literal["another", "another_model", "content_policy", "none"]
 """Who may answer a request that a deployment failed.
@@ -36,6 +36,8 @@ _MAY_BE_AT_WORK: Final = frozenset({504, 520, 524, 598, 599})
 
 def remedy_of(error: GatewayError) -> Remedy:
     """Who may answer the request that failed with `error`."""
+    if isinstance(error, NotWritten):
+        return "another"
     if error.error_type != "upstream_4xx":
         return "another" if error.error_type in _OF_THE_DEPLOYMENT else "none"
     if error.status in _STATUSES_OF_THE_DEPLOYMENT:

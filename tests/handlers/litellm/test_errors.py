@@ -1,11 +1,16 @@
 """Failures inside litellm, as the client sees them."""
 
+from typing import Any
+
+import httpx
 import pytest
 
+from crplugins import Gateway
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.testing import FakeProvider, Script
-from tests.litellm_setup import KEY, asking
+from tests.conftest import serving
+from tests.litellm_setup import HELLO, KEY, asking
 
 MODELS = ["openai/fake-model", "hosted_vllm/fake-model", "groq/fake-model", "anthropic/fake-model"]
 
@@ -143,6 +148,63 @@ async def test_a_picture_that_cannot_be_downloaded_is_the_fault_of_its_address()
         assert (error.status, error.error.type, error.error.code) == (400, "invalid_request_error", "invalid_image_url")
         assert "127.0.0.1" not in error.error.message
         assert provider.requests == []
+
+
+def called(arguments: str, *, result: str = "a") -> list[Any]:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return [{"role": "user", "content": "hi"}, said, {"role": "tool", "tool_call_id": result, "content": "r"}]
+
+
+PICTURE_OF_NONE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "nonsense"}}]}]
+
+
+@pytest.mark.parametrize(
+    ("model", "messages"),
+    [
+        ("gemini/m", called("{no json")), ("gemini/m", called("{}", result="b")),
+        ("gemini/m", PICTURE_OF_NONE), ("anthropic/m", called("{no json")), ("anthropic/m", PICTURE_OF_NONE),
+        ("ollama_chat/m", called("{no json")), ("bedrock/amazon.nova-pro-v1:0", PICTURE_OF_NONE),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_written_for_a_provider_is_the_fault_of_the_request(model, messages, stream):
+    """Not the provider's, which was sent nothing: whoever took it for that would send nobody there for a while."""
+    aws = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region_name": "eu-north-1"}
+    async with FakeProvider() as provider, asking(provider, model, **(aws if "bedrock" in model else {})) as asked:
+        error = await asked.refusal(messages=messages, stream=stream)
+        assert (error.status, error.error.type, error.error.code) == (400, "invalid_request_error", "unsupported_value")
+        assert error.error_type == "invalid_request"
+        assert all(request.path.endswith("/api/show") for request in provider.requests)  # what a model of Ollama takes
+
+
+async def test_an_address_that_bedrock_would_have_downloaded_is_the_fault_of_the_request():
+    aws = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region_name": "eu-north-1"}
+    async with FakeProvider() as provider, asking(provider, "bedrock/amazon.nova-pro-v1:0", **aws) as asked:
+        picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/picture.png"}}
+        error = await asked.refusal(messages=[{"role": "user", "content": [picture]}])
+        assert (error.status, error.error.code) == (400, "invalid_image_url")
+
+
+async def test_a_setting_of_the_operators_that_litellm_refuses_is_no_fault_of_the_request():
+    async with FakeProvider() as provider, asking(provider, "bedrock/m", aws_region_name="no region!") as asked:
+        assert (await asked.refusal()).status == 500
+
+
+async def test_what_one_provider_cannot_be_sent_is_sent_to_another_and_the_first_stays_well():
+    async with FakeProvider() as gemini, FakeProvider() as openai:
+        models = [
+            {"model_name": "m", "litellm_params": {"model": name, "api_base": base, "api_key": KEY, "order": order}}
+            for order, (name, base) in enumerate((("gemini/m", gemini.base_url), ("openai/m", openai.base_url)))
+        ]
+        app = Gateway(model_list=models, keys=[{"id": "a", "secret": KEY}], num_retries=0, cooldown_time=600)
+        async with serving(app) as url, httpx.AsyncClient(base_url=url, headers={"x-api-key": KEY}) as client:
+            await app.loaded()
+            for _ in range(4):
+                body = {"model": "m", "messages": called("{no json")}
+                assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+            assert (len(gemini.requests), len(openai.requests)) == (0, 4)
+            await client.post("/v1/chat/completions", json={"model": "m", "messages": HELLO})
+            assert len(gemini.requests) == 1
 
 
 async def test_drop_params_of_the_deployment_drops_it_instead(cassettes):
