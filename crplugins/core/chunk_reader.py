@@ -30,7 +30,7 @@ class ChunkReader:
             OpenAI's are; None before the first.
     """
 
-    __slots__ = ("_called", "_calls", "_in_messages", "looks_at_each", "spoke")
+    __slots__ = ("_called", "_calls", "_first", "_in_messages", "looks_at_each", "spoke")
 
     def __init__(self) -> None:
         self.spoke = False
@@ -38,13 +38,18 @@ class ChunkReader:
         self._called: set[int] = set()  # the choices that have ended with calls
         self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
         self._calls: RepairedCalls | None = None
+        self._first: bytes | None = None  # the first chunk with a choice
 
     def read(self, event: Event) -> Event:
         """The chunk as clients can read it; nearly always the same object."""
         answer = event.answer
         if answer is None or not answer.choices:
-            return readable_chunk(event)
+            event, data = readable_chunk(event), event.data
+            if self._first is None or not data or answer is None or answer.usage is None:
+                return event
+            return event if b'"id"' in data and b'"created"' in data else _named_as(self._first, event)
         if self.looks_at_each is None:
+            self._first = event.data
             self.looks_at_each = _with_head(event) is not event
         if self.looks_at_each:
             event = _with_head(event)
@@ -103,6 +108,23 @@ def _with_head(event: Event) -> Event:
     chunk["choices"] = [{"index": 0, **choice} for choice in choices]
     chunk["object"] = CHUNK
     return event.with_data(encoded(chunk))
+
+
+_HEAD: Final = ("id", "object", "created", "model")
+
+
+def _named_as(first: bytes, event: Event) -> Event:
+    """A count of tokens with the head of the chunks before it, which some servers leave out where nothing is said.
+    OpenAI's SDK for Java fails on a chunk without one."""
+    try:
+        known, chunk = (object_of(decode_with_halves(data)) for data in (first, event.data or b""))
+    except NOT_JSON:
+        return event
+    head = {name: known[name] for name in _HEAD if chunk.get(name) is None and known.get(name) is not None}
+    if not head:
+        return event
+    whole = head | {name: value for name, value in chunk.items() if name not in head}
+    return event.with_data(encoded(whole), event.answer)
 
 
 def _without_messages(event: Event) -> Event:

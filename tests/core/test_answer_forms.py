@@ -283,3 +283,19 @@ def test_a_name_that_comes_in_pieces_is_one_in_the_document() -> None:
               {"function": {"arguments": "{}"}}]  # fmt: skip
     [call] = joined(*[chunk({"tool_calls": [{"index": 0, **each}]}) for each in pieces])["message"]["tool_calls"]
     assert call["function"] == {"name": "get_time", "arguments": "{}"}
+
+
+def test_a_count_without_the_head_of_a_chunk_gets_that_of_the_chunks_before_it() -> None:
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m"}
+    said = Event.of(json.dumps({**head, "choices": [{"index": 0, "delta": {"content": "Hi"}}]}).encode())
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    count = Event.of(json.dumps({"id": None, "choices": [], "usage": usage}).encode())
+    reader = ChunkReader()
+    assert reader.read(count) is count  # nothing is known yet
+    assert reader.read(said) is said
+    read = reader.read(count)
+    assert json.loads(read.data or b"") == {**head, "choices": [], "usage": usage}
+    assert read.answer is not None
+    assert read.answer.counted is not None
+    whole = Event.of(json.dumps({**head, "choices": [], "usage": usage}).encode())
+    assert reader.read(whole) is whole

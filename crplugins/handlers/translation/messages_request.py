@@ -168,6 +168,14 @@ def _text(block: Fields, target: Target) -> Fields:
     return {"type": "text", "text": text_in(block.get("text")), **mark_of(block, target)}
 
 
+_REMARKS: Final = frozenset({
+    "server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result",
+    "bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result",
+    "mcp_tool_use", "mcp_tool_result", "advisor_tool_result",
+})  # fmt: skip
+"""What tools at Anthropic have done in earlier turns: the answer that they led to stands behind them."""
+
+
 def _answer(said: Conversation, content: Any, param: str, target: Target, names: ToolNames) -> None:
     for number, block in enumerate(_blocks(content, param)):
         kind = block.get("type")
@@ -179,7 +187,7 @@ def _answer(said: Conversation, content: Any, param: str, target: Target, names:
             said.answer(calls=[{"id": text_in(block.get("id")), "type": "function", "function": function}])
         elif kind in ("thinking", "redacted_thinking"):
             said.answer(thoughts=[block])
-        else:
+        elif kind not in _REMARKS:
             raise not_translated(f"{param}[{number}]", f"content of type '{text_in(kind)[:50]}'")
 
 

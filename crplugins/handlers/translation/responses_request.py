@@ -35,8 +35,8 @@ _PASSED: Final = ("temperature", "top_p", "user")
 _CALLS: Final = frozenset({"function_call", "custom_tool_call", *CALLS})
 _RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output", *RESULTS})
 _REMARKS: Final = frozenset({
-    "code_interpreter_call", "file_search_call", "image_generation_call", "mcp_call", "mcp_list_tools",
-    "web_search_call",
+    "code_interpreter_call", "file_search_call", "image_generation_call", "mcp_approval_request",
+    "mcp_approval_response", "mcp_call", "mcp_list_tools", "web_search_call",
 })  # fmt: skip
 """What tools at OpenAI have done in earlier turns: the answer that they led to stands behind them."""
 

@@ -120,6 +120,17 @@ def test_an_answer_that_says_nothing_is_left_out(target: Target, content: Any) -
     assert roles(made) == (["user", "user"] if target is OPENAI else ["user"])
 
 
+def test_what_a_tool_at_the_provider_has_done_is_left_out_and_its_answer_stays() -> None:
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Oslo"}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    text = {"type": "text", "text": "It rains."}
+    said = by("assistant", [search, found, text])
+    assert messages(ANY, by("user", "Hi"), said, by("user", "And?"))[1] == by("assistant", "It rains.")
+    approval = {"type": "mcp_approval_request", "id": "mcpr_1", "name": "get", "arguments": "{}", "server_label": "s"}
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+    assert responses(ANY, by("user", "Hi"), approval, answer, by("assistant", "Done."))[1] == by("assistant", "Done.")
+
+
 def test_thoughts_that_led_to_no_word_are_no_part_of_the_next_answer() -> None:
     thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}
     made = responses(ANY, by("user", "Hi"), thought, by("user", "There?"), by("assistant", "Yes."))
