@@ -196,6 +196,9 @@ def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any
             answer.begin()
         response = await handle(transport, request)
         response.request = request
+        if 300 <= response.status_code < 400:
+            await response.stream.aclose()
+            return _not_followed(request)
         if response.status_code >= 400:
             return _response(response, _pieces(await refusal_in(response)))
         if answer is None:
@@ -209,6 +212,15 @@ def _refused(request: Any) -> Any:
     import httpx
 
     return httpx.Response(400, json={"error": {"message": "caught"}}, request=request)
+
+
+def _not_followed(request: Any) -> Any:
+    """In the place of a redirection. litellm's clients would send the prompt there, and the operator's key in each
+    header but `authorization`."""
+    import httpx
+
+    message = "A redirection is not followed: api_base has to be the address that it leads to."
+    return httpx.Response(502, json={"error": {"message": message}}, request=request)
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

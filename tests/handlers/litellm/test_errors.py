@@ -185,6 +185,19 @@ async def test_an_address_that_bedrock_would_have_downloaded_is_the_fault_of_the
         assert (error.status, error.error.code) == (400, "invalid_image_url")
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("model", ["openai/m", "anthropic/m", "azure/m"])
+async def test_no_redirection_is_followed(model, status, stream):
+    """It would be sent the prompt, and the operator's key in the headers of Anthropic and Azure."""
+    async with FakeProvider() as elsewhere:
+        script = Script(status=status, headers={"location": f"{elsewhere.base_url}/chat/completions"}, body={})
+        async with FakeProvider(default=script) as provider, asking(provider, model) as asked:
+            error = await asked.refusal(stream=stream)
+            assert (error.status, error.error_type) == (502, "upstream_5xx")
+            assert len(provider.requests) == 1
+        assert elsewhere.requests == []
+
+
 async def test_a_setting_of_the_operators_that_litellm_refuses_is_no_fault_of_the_request():
     async with FakeProvider() as provider, asking(provider, "bedrock/m", aws_region_name="no region!") as asked:
         assert (await asked.refusal()).status == 500
