@@ -24,6 +24,9 @@ USED: dict[str, dict[str, str]] = {
         "_async_success_callback": "one of the lists in which a host may put our callback; the public one has the others",
         "_handle_string_chunk": "the only place that sees [DONE] and broken JSON before litellm drops them; checked for",
         "_skip_mcp_handler": "the only way to keep a client's `tools` from making the gateway call MCP servers",
+        "_transform_request": "a name in a traceback: what fails in it is a request that cannot be written for its provider",
+        "_async_transform_request": "the same",
+        "_transform_messages": "the same",
         "_litellm_strip_stream_usage": "a mark that its proxy puts among the client's parameters, which plugins must not see",
     },
     "openai": {

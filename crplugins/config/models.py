@@ -21,8 +21,7 @@ from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment, is_limited
-from crplugins.handlers.dropped_parameters import DROPPED, dropped_names
-from crplugins.handlers.litellm_settings import HEADERS, header_texts, headers_in, is_parameter, is_setting
+from crplugins.handlers.litellm_settings import DROPPED, HEADERS, header_texts, headers_in, is_parameter, is_setting
 from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
@@ -170,6 +169,8 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
         """What is sent, or sets litellm up; without the prices LiteLLM also reads here, which never go upstream."""
         kept = {key: value for key, value in self.others.items() if not _is_price(key) and _is_used(key)}
         if DROPPED in kept:
+            from crplugins.handlers.dropped_parameters import dropped_names  # not needed by most
+
             kept[DROPPED] = dropped_names(kept[DROPPED])
         kept |= {word: header_texts(kept[word]) for word in HEADERS if isinstance(kept.get(word), Mapping)}
         own = {"max_retries": self.max_retries, "ssl_verify": self.ssl_verify}  # litellm hands them to some SDKs

@@ -7,7 +7,7 @@ answer or refusal; DirectStream relays an answer that is a stream.
 import asyncio
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from crplugins.core.body import Body
@@ -20,12 +20,14 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_calls import LINGER_SECONDS, DirectCalls
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
 from crplugins.handlers.direct_query import asking_query, stored_query
-from crplugins.handlers.dropped_parameters import DROPPED, DroppedParameters
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint
-from crplugins.handlers.litellm_settings import is_parameter
+from crplugins.handlers.litellm_settings import DROPPED, is_parameter
 from crplugins.handlers.upstream import ANTHROPIC, Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
+
+if TYPE_CHECKING:
+    from crplugins.handlers.dropped_parameters import DroppedParameters
 
 
 class DirectHandler:
@@ -42,8 +44,7 @@ class DirectHandler:
         self._model = upstream.model
         self._upstream = upstream
         self._defaults: dict[Dialect, Mapping[str, Any]] = {}
-        dropped = deployment.parameters.get(DROPPED)
-        self._dropped = DroppedParameters(dropped) if dropped else None
+        self._dropped = _dropped(deployment.parameters.get(DROPPED))
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
         self._base_url = upstream.base_url
@@ -146,6 +147,14 @@ class DirectHandler:
         if self._dropped is not None:
             self._dropped.take_from(copy)
         return copy
+
+
+def _dropped(given: Any) -> "DroppedParameters | None":
+    if not given:
+        return None
+    from crplugins.handlers.dropped_parameters import DroppedParameters  # not needed by most
+
+    return DroppedParameters(given)
 
 
 def _defaults(parameters: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:

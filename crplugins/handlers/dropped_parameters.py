@@ -9,8 +9,6 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.lenient_json import decode_with_halves
 
-DROPPED: Final = "additional_drop_params"
-
 _EACH: Final = "[*]"
 
 _LONGEST_PLACE: Final = 10

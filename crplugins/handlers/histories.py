@@ -7,8 +7,6 @@ nothing of the kind, as nearly every one, is not written anew.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
-from string import ascii_letters, digits
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, COMPACT, COUNT_TOKENS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, object_of, objects_of
+from crplugins.handlers.spoken import IdForm
 
 Fields = dict[str, Any]
 
@@ -33,44 +32,6 @@ SEALED: Final = "crplugins:"
 THOUGHT_ID: Final = "rs_crplugins"
 """How the ids of thoughts begin that the gateway tells in Responses. OpenAI looks for those that it has not encrypted
 among what it keeps, and refuses the whole request where one is not there."""
-
-
-class IdForm(msgspec.Struct, frozen=True):
-    """Which ids of calls a provider takes.
-
-    Attributes:
-        most: characters of an id.
-        letters: what it is made of; None for anything.
-        exactly: an id has that many characters, and no fewer.
-    """
-
-    most: int
-    letters: frozenset[str] | None = None
-    exactly: bool = False
-
-    def takes(self, call_id: str) -> bool:
-        fits = len(call_id) == self.most if self.exactly else 0 < len(call_id) <= self.most
-        return fits and (self.letters is None or self.letters.issuperset(call_id))
-
-    def of(self, call_id: str) -> str:
-        """The id, or one that is taken in its place: always the same, in the call and in its result."""
-        if self.takes(call_id):
-            return call_id
-        digest = sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()
-        return digest[: self.most] if self.exactly else f"call_{digest[:32]}"
-
-
-_LETTERS: Final = frozenset(ascii_letters + digits)
-
-OPENAIS: Final = IdForm(40)
-"""Of OpenAI and Azure in chat completions. Gemini's ids have a thought in them, by way of litellm."""
-
-OPENAIS_IN_RESPONSES: Final = IdForm(64)
-
-CLAUDES: Final = IdForm(64, _LETTERS | {"_", "-"})
-"""Of Anthropic's own models. Kimi's are `functions.NAME:0`, and it wants them back as they are."""
-
-MISTRALS: Final = IdForm(9, _LETTERS, exactly=True)
 
 
 def fitted(body: Body, dialect: Dialect, ids: IdForm | None) -> Body:

@@ -60,6 +60,8 @@ _SECRET: Final = ("accesskey", "apikey", "authfile", "credential", "password", "
 
 _NAMES: Final = frozenset(map(normal_form, SETTINGS | _OF_DEPLOYMENTS))
 
+DROPPED: Final = "additional_drop_params"
+
 HEADERS: Final = ("default_headers", "headers", "extra_headers")
 """The words under which `litellm_params` add headers."""
 

@@ -10,7 +10,11 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import (
@@ -38,7 +42,6 @@ from crplugins.core.sse import Event
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.histories import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm, fitted
 from crplugins.handlers.upstream import ANTHROPIC, LONGEST_NAME, Upstream, is_openai
 
 if TYPE_CHECKING:
@@ -114,6 +117,44 @@ def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) 
     if upstream.provider == ANTHROPIC:
         return ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
     return frozenset(ALL) - ANTHROPICS if is_openai(upstream) else frozenset(ALL)
+
+
+class IdForm(msgspec.Struct, frozen=True):
+    """Which ids of calls a provider takes.
+
+    Attributes:
+        most: characters of an id.
+        letters: what it is made of; None for anything.
+        exactly: an id has that many characters, and no fewer.
+    """
+
+    most: int
+    letters: frozenset[str] | None = None
+    exactly: bool = False
+
+    def takes(self, call_id: str) -> bool:
+        fits = len(call_id) == self.most if self.exactly else 0 < len(call_id) <= self.most
+        return fits and (self.letters is None or self.letters.issuperset(call_id))
+
+    def of(self, call_id: str) -> str:
+        """The id, or one that is taken in its place: always the same, in the call and in its result."""
+        if self.takes(call_id):
+            return call_id
+        digest = sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()
+        return digest[: self.most] if self.exactly else f"call_{digest[:32]}"
+
+
+_LETTERS: Final = frozenset(ascii_letters + digits)
+
+OPENAIS: Final = IdForm(40)
+"""Of OpenAI and Azure in chat completions. Gemini's ids have a thought in them, by way of litellm."""
+
+OPENAIS_IN_RESPONSES: Final = IdForm(64)
+
+CLAUDES: Final = IdForm(64, _LETTERS | {"_", "-"})
+"""Of Anthropic's own models. Kimi's are `functions.NAME:0`, and it wants them back as they are."""
+
+MISTRALS: Final = IdForm(9, _LETTERS, exactly=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +243,11 @@ class Protocols:
 
     def fitted(self, dialect: Dialect, body: Body) -> Body:
         """The request with what other models have said in it as this one takes it, where it is asked as it is."""
-        return fitted(body, dialect, self._target.call_ids(dialect)) if self.speaks(dialect) else body
+        if not self.speaks(dialect):
+            return body
+        from crplugins.handlers.histories import fitted  # not needed to start
+
+        return fitted(body, dialect, self._target.call_ids(dialect))
 
     async def answer(self, handler: Handler, exchange: Exchange, body: Body) -> Reply:
         """The answer of `handler` to a request in another protocol than chat completions. Raises as it does."""

@@ -11,7 +11,8 @@ import pytest
 from crplugins import Gateway
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
-from crplugins.handlers.histories import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm, fitted
+from crplugins.handlers.histories import fitted
+from crplugins.handlers.spoken import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm
 from crplugins.handlers.translation.responses_request import sealed
 from crplugins.testing import FakeProvider, Script
 from tests.conftest import serving

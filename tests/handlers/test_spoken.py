@@ -21,8 +21,7 @@ from crplugins.core.dialects import (
     Dialect,
 )
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.histories import CLAUDES, MISTRALS
-from crplugins.handlers.spoken import Target, said_of, spoken_by, target_of
+from crplugins.handlers.spoken import CLAUDES, MISTRALS, Target, said_of, spoken_by, target_of
 from crplugins.handlers.upstream import Upstream
 from tests.conftest import serving
 from tests.core.test_dialects import DOCUMENTS, WORDS
