@@ -112,8 +112,13 @@ class DirectStream:
         """Push the events in the next bytes of the body. False where something is left for the generator."""
         assert self._push is not None
         try:
-            events = self._next_events(piece)
-            has_room = not events or self._push(self._frame(events))
+            repeated = self._exchange.repeated
+            if repeated is not None and repeated.read(piece):
+                self._response.expire_in(self._patience.stall)
+                has_room = self._push(piece)
+            else:
+                events = self._next_events(piece)
+                has_room = not events or self._push(self._frame(events))
         except Exception as error:
             self._unraised, has_room = error, False
         self._stopped = not has_room or self._failure is not None or self._state.done or bool(self._later)
@@ -199,6 +204,7 @@ class DirectStream:
             if self._unraised is not None:
                 raise self._unraised
             return []
+        self._exchange.repeated = None
         piece, self._later = first_events(piece) if len(piece) > FEW_BYTES else (piece, b"")
         try:
             return self._passable(self._splitter.feed(piece))
