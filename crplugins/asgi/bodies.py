@@ -197,8 +197,8 @@ class RewrittenEvents:
         self._repeated: RepeatedChunk | None = None
         self.ended = False
 
-    def is_alone(self) -> None:
-        """Nobody else reads the events that the handler sends, so that it may hand on unsplit what repeats the last."""
+    def expect_repeats(self) -> None:
+        """The handler may hand on, unsplit, what repeats the last chunk: nobody else reads the events that it sends."""
         if not self._run.pipeline.reads_texts:
             self._repeated = RepeatedChunk()
 

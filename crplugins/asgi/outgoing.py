@@ -86,7 +86,7 @@ class Outgoing:
         if self._push is None:
             return None
         if isinstance(self._body, RewrittenEvents) and len(self._exchange.boundaries) == 1:
-            self._body.is_alone()
+            self._body.expect_repeats()
         return self._pushed
 
     def _pushed(self, piece: bytes) -> bool:

@@ -137,8 +137,8 @@ class RepeatedChunk:
             is_same = len(said) + len(head) + len(tail) == len(chunk)
             padding = b""
             if middle:
-                said, _, padding = said.partition(middle)
-                is_same = is_same and padding.isalnum()
+                said, found, padding = said.partition(middle)
+                is_same = is_same and found == middle and (not padding or padding.isalnum())
             try:
                 text = _text.decode(said)
             except NOT_JSON:
@@ -147,8 +147,10 @@ class RepeatedChunk:
                 return False
             texts.append(text)
             outward += (new_head, said, new_middle, padding, new_tail, _BLANK_LINE)
+        if rest:  # a part of another one, or more of them than are read at once
+            return False
         self.piece, self.texts, self.outward = piece, texts, b"".join(outward)
-        return not rest
+        return True
 
     def _predicts(self, event: Event, outward: Event) -> bool:
         return self.read(event.raw) and self.outward == outward.raw

@@ -125,7 +125,8 @@ def test_a_chunk_that_differs_in_more_than_its_text_is_another(form: str) -> Non
 def test_padding_is_letters_and_nothing_else() -> None:
     repeated = passed(OPENAI)
     assert repeated.read(chunk(OPENAI, "more", "abc123"))
-    for padding in ("", '","usage":{"prompt_tokens":1},"x":"a', "a b", "\\n"):
+    assert repeated.read(chunk(OPENAI, "more", ""))
+    for padding in ('","usage":{"prompt_tokens":1},"x":"a', "a b", "\\n"):
         assert not repeated.read(chunk(OPENAI, "more", padding))
 
 

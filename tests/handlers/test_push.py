@@ -211,6 +211,19 @@ async def test_a_stream_is_the_same_whether_its_chunks_are_decoded_or_known_by_t
     assert known == decoded == sent
 
 
+async def test_a_stream_of_chunks_that_are_alike_ends_with_an_error_where_it_stalls():
+    ended = Ended()
+    script = Script(events=words(*"abcdefgh"), frame_delay=0.1, stall_after=8)
+    async with FakeProvider(default=script) as provider:
+        app = gateway(provider.base_url, plugins=[ended], stall_timeout=0.5)
+        async with pushing(app) as url, asking(url) as (reader, _):
+            answer = await until_end(reader)
+        await asyncio.wait_for(ended.ended.wait(), 30)
+    assert b'{"content":"h"}' in answer
+    assert b'"upstream_timeout"' in answer
+    assert ended.facts[-1] == "upstream_timeout"
+
+
 async def test_the_plugins_that_read_no_texts_are_shown_a_chunk_only_where_more_than_its_text_is_new():
     witness = Witness()
     witness.reads_texts = False
