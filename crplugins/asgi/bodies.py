@@ -18,6 +18,7 @@ from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
+from crplugins.core.repeated_chunk import RepeatedChunk
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
@@ -193,11 +194,18 @@ class RewrittenEvents:
         self._events = AnswerEvents(run.exchange)
         self._note: Callable[[Event], None] | None = None
         self._added_to = False
+        self._repeated: RepeatedChunk | None = None
         self.ended = False
+
+    def expect_repeats(self) -> None:
+        """The handler may hand on, unsplit, what repeats the last chunk: nobody else reads the events that it sends."""
+        if not self._run.pipeline.reads_texts:
+            self._repeated = RepeatedChunk()
 
     def before(self, message: Message) -> Iterable[Message]:
         body, more = message.get("body", b""), message.get("more_body", False)
         outward: list[Event] = []
+        event = passed = None
         note = self._note = self._note or self._run.hearing()
         try:
             for event in self._events.of(message):
@@ -218,6 +226,7 @@ class RewrittenEvents:
             if not outward:
                 raise
             return _before_failure({"type": BODY, "body": _joined(outward), "more_body": True}, failure)
+        self._note_passed(event, passed)
         shown = _joined(outward)
         if shown == body:
             return (message,)
@@ -230,6 +239,12 @@ class RewrittenEvents:
         outward: list[Event] = []
         self._add_cut(outward)
         return _joined(outward)
+
+    def _note_passed(self, event: Event | None, passed: Event | None) -> None:
+        """The last event of a piece has passed, if there was one."""
+        # Until the answer has named its model, more is kept of a chunk than its text.
+        if self._repeated is not None and event is not None and passed is not None and self._exchange.provider_model:
+            self._exchange.repeated = self._repeated if self._repeated.has_passed(event, passed) else None
 
     def _pass_end(self, outward: list[Event]) -> bool:
         """The end mark came. False where it is none: the answer in front of it had not come to its end."""

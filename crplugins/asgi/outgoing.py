@@ -83,32 +83,49 @@ class Outgoing:
         if self._find_push is None or self.answer != "begun" or send != self.send:
             return None
         self._push = self._find_push(self._send)
-        return None if self._push is None else self._pushed
+        if self._push is None:
+            return None
+        if isinstance(self._body, RewrittenEvents) and len(self._exchange.boundaries) == 1:
+            self._body.expect_repeats()
+        return self._pushed
 
     def _pushed(self, piece: bytes) -> bool:
         """`send` of a piece of the body that is not the last."""
-        body, push, client_has_room = self._body, self._push, True
         if self.refusal is not None:
             return True
-        assert body is not None
-        assert push is not None
-        message: Message = {"type": BODY, "body": piece, "more_body": True}
+        exchange = self._exchange
+        repeated = exchange.repeated
         try:
-            for outward in body.before(message):
-                if self._draining is None:
-                    client_has_room = push(outward["body"])
-                else:
-                    self._draining.look(self._exchange)
-            if not body.rewrites:
-                body.after(message)
+            if repeated is None or repeated.piece is not piece:
+                return self._push_events(piece)
+            for text in repeated.texts:
+                exchange.note_text(text)
+            return self._push_out(repeated.outward)
         except Exception as error:
             if isinstance(error, GatewayError):
                 self.refusal = error
             self._unraised = error
             return False
+
+    def _push_events(self, piece: bytes) -> bool:
+        """The events of a piece, through the plugins."""
+        body, client_has_room = self._body, True
+        assert body is not None
+        message: Message = {"type": BODY, "body": piece, "more_body": True}
+        for outward in body.before(message):
+            client_has_room = self._push_out(outward["body"])
+        if not body.rewrites:
+            body.after(message)
         if body.ended and self.client == "connected":
             self._exchange.received = True
         return client_has_room
+
+    def _push_out(self, piece: bytes) -> bool:
+        if self._draining is not None:
+            self._draining.look(self._exchange)
+            return True
+        assert self._push is not None
+        return self._push(piece)
 
     def release(self) -> Send:
         """Nothing is held any longer."""

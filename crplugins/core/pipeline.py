@@ -81,6 +81,7 @@ class Pipeline:
     Attributes:
         reads_body_at: the index of the plugin before which the body is read; that behind the last one where the body is
             read for the sake of `reads_usage` alone; None where it is not read.
+        reads_texts: a plugin must be shown each chunk of a stream, also where only its text is new.
     """
 
     def __init__(self, plugins: Sequence[Plugin], faults: Faults, max_body_bytes: int) -> None:
@@ -100,6 +101,7 @@ class Pipeline:
         self.reacting = [s for s in upwards if s.reacts]
         self.watching = [(s.on_event, s.rewrites_events, s) for s in upwards if s.sees_events]
         self.watching_chunks = [each for each in self.watching if each[2].plugin.reads_chunks]
+        self.reads_texts = any(each[2].plugin.reads_texts for each in self.watching_chunks)
         self.retrying = [s for s in upwards if s.retries]
         self.waiting = [s for s in upwards if s.waits]
         self.finishing = [(s.index, s.on_finish, s) for s in upwards if s.finishes]

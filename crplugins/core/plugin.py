@@ -37,6 +37,8 @@ class Plugin:
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
         reads_chunks: `on_event` is called for each event of a stream too. Without it, only for the document of a plain
             answer.
+        reads_texts: `on_event` is called for each chunk that is a text and nothing else (`event.text`). Without it, not
+            for one that differs in its text alone from the chunk before: what was made of that one is made of it too.
         every_path: hooks run for every HTTP request, and not for those alone that ask a model; for a policy that guards
             every path, such as Auth.
         every_websocket: `on_request`, and no other hook, runs for every WebSocket, which is closed if it refuses; for a
@@ -55,6 +57,7 @@ class Plugin:
     reads_events: bool = False
     rewrites_events: bool = False
     reads_chunks: bool = True
+    reads_texts: bool = True
     every_path: bool = False
     every_websocket: bool = False
     stored_answers: bool = False

@@ -5,9 +5,8 @@ names and arguments of tool calls are weighed; ids, roles and the JSON around th
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from crplugins.core.media import audio_seconds
 from crplugins.core.wire import CallPiece, Choice, Delta
@@ -78,7 +77,8 @@ NOTHING: Final[Mark] = (0, 0, 0)
 _NEVER: Final = 2**62
 
 
-class Said(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Said:
     """Adds up what one answer says.
 
     Most providers send a token with each chunk of a stream, so the number of pieces is the best count there is. Where a

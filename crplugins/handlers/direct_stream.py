@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextvars import copy_context
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -82,6 +81,7 @@ class DirectStream:
         self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
         self._push: Push | None = None
+        self._within_request: Callable[[Push, bytes], bool] | None = None  # runs what splits a piece in its context
         self._chunk: Event | None = None  # one of the first
         self._stopped = False  # the piece that is read next has been pushed already
         self._unraised: Exception | None = None  # what has gone wrong with it
@@ -105,11 +105,22 @@ class DirectStream:
     def push_to(self, push: Push) -> None:
         """`Reply.push_to`. What a plugin logs of a piece has the request's id, though its task does not run."""
         self._push = push
-        run: Callable[[Push, bytes], bool] = copy_context().run
-        self._response.pass_through(partial(run, self._pass))
+        self._within_request = copy_context().run
+        self._response.pass_through(self._pass)
 
     def _pass(self, piece: bytes) -> bool:
         """Push the events in the next bytes of the body. False where something is left for the generator."""
+        repeated = self._exchange.repeated
+        if repeated is None or not repeated.read(piece):
+            assert self._within_request is not None
+            return self._within_request(self._pass_events, piece)
+        assert self._push is not None
+        self._response.expire_in(self._patience.stall)
+        self._stopped = not self._push(piece)
+        return not self._stopped
+
+    def _pass_events(self, piece: bytes) -> bool:
+        """The same of a piece that has to be split."""
         assert self._push is not None
         try:
             events = self._next_events(piece)
@@ -199,6 +210,7 @@ class DirectStream:
             if self._unraised is not None:
                 raise self._unraised
             return []
+        self._exchange.repeated = None
         piece, self._later = first_events(piece) if len(piece) > FEW_BYTES else (piece, b"")
         try:
             return self._passable(self._splitter.feed(piece))

@@ -5,6 +5,7 @@ if it were short.
 """
 
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Final
 
@@ -23,10 +24,11 @@ def when_it_grows(exchange: Exchange, reserved: int, reserve: Callable[[int], No
         reserved: tokens of the answer.
     """
     if exchange.stream:
-        exchange.said.call_at(reserved, partial(_more, exchange, reserve))
+        # A stream that is pushed grows outside of its task, and what is logged of it has the request's id.
+        exchange.said.call_at(reserved, partial(copy_context().run, _more, exchange, reserve))
 
 
 def _more(exchange: Exchange, reserve: Callable[[int], None]) -> None:
     tokens = exchange.said.tokens() + PIECE_TOKENS
-    exchange.said.call_at(tokens, partial(_more, exchange, reserve))
+    exchange.said.call_at(tokens, partial(copy_context().run, _more, exchange, reserve))
     reserve(tokens)

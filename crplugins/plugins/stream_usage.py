@@ -42,6 +42,7 @@ class StreamUsage(Plugin):
 
     reads_body = True
     rewrites_events = True
+    reads_texts = False
 
     def __init__(self, *, remember_seconds: float = REMEMBERED_SECONDS) -> None:
         self._refused = StreamOptionsRefused(remember_seconds)

@@ -86,6 +86,17 @@ def test_a_plugin_that_reads_no_chunks_is_shown_the_document_of_an_answer_and_th
     assert log == ["a.on_event"]
 
 
+def test_each_text_is_read_where_one_plugin_that_is_shown_chunks_reads_them(exchange: Exchange) -> None:
+    def plugins(*, first: bool, second: bool, chunks: bool = True) -> Pipeline:
+        one, two = Watcher(), Watcher()
+        one.reads_texts, two.reads_texts, two.reads_chunks = first, second, chunks
+        return pipeline(one, two)
+
+    assert plugins(first=False, second=True).reads_texts
+    assert not plugins(first=False, second=False).reads_texts
+    assert not plugins(first=False, second=True, chunks=False).reads_texts
+
+
 def test_an_observer_cannot_change_or_drop_an_event(exchange: Exchange) -> None:
     class Forgetful(Watcher):
         def on_event(self, exchange: Exchange, event: Event) -> None:

@@ -281,11 +281,15 @@ class Account(RequestSide):
         """Keep what the answer says of itself, once for all plugins."""
         if event.text is not None and self.provider_model is not None:  # nearly every chunk says nothing else
             self._last_event = event
-            self.said.hear_text(event.text)
-            self.timings.token(self.clock())
+            self.note_text(event.text)
         elif event.answer is not None:
             self._last_event = event
             self._note_facts(event, event.answer)
+
+    def note_text(self, text: str) -> None:
+        """The same of a chunk that is like the one before it but for its text."""
+        self.said.hear_text(text)
+        self.timings.token(self.clock())
 
     def _note_facts(self, event: "Event", answer: "AnswerFacts") -> None:
         if answer.searches:

@@ -14,6 +14,7 @@ from crplugins.core.unended import Unended
 from crplugins.core.usage import TokenUsage
 
 if TYPE_CHECKING:
+    from crplugins.core.repeated_chunk import RepeatedChunk
     from crplugins.core.sse import Event
 
 
@@ -30,6 +31,8 @@ class Exchange(Account):
             them sets it.
         split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
             is given this very object need not split and decode it again.
+        repeated: the chunk of the answer that has passed last, where a handler may hand on what repeats it unsplit. Who
+            reads further out sets it, and whoever splits what comes next takes it back.
         client_gone: the client has disconnected, and the remaining answer is read for its usage.
         received: the client has been sent the end mark of a stream. Most clients disconnect then, without waiting for
             the end of the response.
@@ -51,6 +54,7 @@ class Exchange(Account):
     received: bool = False
     can_fail_over: bool = False
     split: "tuple[bytes, list[Event]] | None" = None
+    repeated: "RepeatedChunk | None" = None
     fallbacks: tuple[FallbackReason, ...] = ()
     rescues: tuple[RescueKind, ...] = ()
     kept_at: ResponsesPlace | None = None

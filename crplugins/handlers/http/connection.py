@@ -152,8 +152,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._unreadable(error)
         if len(self.parts) > before:
             self._silent = 0
-            if self._waiter is not None:
-                self._give(self._waiter)
+            waiter, through = self._waiter, self.through
+            if waiter is not None and through is not None and not waiter.done():
+                self._pass(through, waiter)
+            elif waiter is not None:
+                self._wake()
             elif self._finishing:
                 self.parts.clear()
             else:
@@ -209,15 +212,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = self._parser.should_keep_alive()
             self._wake()
 
-    def _give(self, waiter: asyncio.Future[bytes]) -> None:
-        """Gives what has come of the body to whoever waits for it, unless it passes him."""
-        if self.through is None or waiter.done():
-            self._wake()
-            return
+    def _pass(self, through: Through, waiter: asyncio.Future[bytes]) -> None:
+        """What has come of the body passes whoever waits for it, unless it is left for him."""
         parts = self.parts
         piece = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        if not self.through(piece) and not waiter.done():
+        if not through(piece) and not waiter.done():
             self._waiter = None
             waiter.set_result(piece)
 

@@ -52,6 +52,7 @@ class ModelAliases(Plugin):
 
     reads_body: bool = True
     rewrites_events: bool = True
+    reads_texts: bool = False
 
     def __init__(
         self,
