@@ -41,8 +41,7 @@ class ConfiguredCalls:
     async def plain(
         self, model: ConfiguredModel, request: ProviderRequest, messages: list[Any], answer: PlainAnswer
     ) -> Any:
-        import httpx
-
+        """A `ModelResponse`, or the answer as it came, with the same members."""
         answer.begin()
         response = await self._post(request)
         try:
@@ -51,6 +50,10 @@ class ConfiguredCalls:
         finally:
             response.close()
         body = answer.taken(response.status, response.headers, urlsplit(request.url).path, body)
+        if (unchanged := model.unchanged_answer(request, body)) is not None:
+            return unchanged
+        import httpx
+
         headers = {"content-type": response.headers.get("content-type", "application/json")}
         return model.answer(request, messages, httpx.Response(response.status, headers=headers, content=body))
 
@@ -64,15 +67,14 @@ class ConfiguredCalls:
             raise
 
     async def _post(self, request: ProviderRequest) -> Response:
-        headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
-        own = {name: headers.pop(name) for name in request.varying & headers.keys()}
+        headers = request.headers
         key = (request.url, *headers, *headers.values())
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint = self._endpoints[key] = self._client.endpoint(request.url, _OURS | headers)
+            endpoint = self._endpoints[key] = self._client.endpoint(request.url, {**_OURS, **headers})
         return await endpoint.post(
             encoded(request.data),
-            own,
+            request.own,
             connect_seconds=CONNECT_TIMEOUT,
             seconds=NEVER,
         )
