@@ -21,6 +21,7 @@ from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, say
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.stream import is_readable
 from crplugins.handlers.litellm.tap import Tap
+from crplugins.handlers.litellm.unchanged import text_chunk
 
 _OURS: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "crplugins"}
 _ENDPOINTS: Final = 64
@@ -132,6 +133,9 @@ class ConfiguredStream:
         begun = False
         async for event in self._events():
             data = event.data or b""
+            if begun and event.text is not None and (text := text_chunk(data)) is not None:
+                yield text
+                continue
             if event.is_heartbeat or (len(data) <= LONGEST_HEARTBEAT and says_nothing(data.decode("utf-8", "replace"))):
                 continue
             if event.is_done:
@@ -153,10 +157,10 @@ class ConfiguredStream:
         splitter = Splitter()
         async for piece in clean_bytes(bounded_lines(_pieces(self._response))):
             for event in splitter.feed(piece):
-                if event.is_malformed:
+                if event.text is None and event.is_malformed:
                     self.tap.on_malformed()
                 elif event.data is not None:
-                    yield named_error(event)
+                    yield event if event.text is not None else named_error(event)
 
 
 async def _pieces(response: Response) -> AsyncIterator[bytes]:

@@ -133,7 +133,49 @@ class _Answer(_Strict):
     kv_transfer_params: None = None
 
 
+class _Delta(_Strict):
+    content: _Word
+    role: Literal["assistant"] | None = None
+    refusal: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    tool_calls: _Nothing = None
+    function_call: None = None
+
+
+class _Said(_Strict):
+    delta: _Delta
+    index: int = 0
+    finish_reason: UnsetType | None = UNSET
+    logprobs: None = None
+    stop_reason: None = None
+    token_ids: None = None
+    content_filter_results: Any = None
+
+
+class TextChunk(_Strict):
+    """A chunk that is nothing but a piece of text, as nearly every chunk is."""
+
+    choices: Annotated[list[_Said], msgspec.Meta(min_length=1, max_length=1)]
+    id: str | None = None
+    object: str | None = None
+    created: int | None = None
+    model: str | None = None
+    usage: None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    obfuscation: str | None = None
+    p: str | None = None  # the same of Mistral
+    prompt_token_ids: None = None
+
+    @property
+    def names_end(self) -> bool:
+        """It has the member in which a finish reason would stand."""
+        return self.choices[0].finish_reason is None
+
+
 _usual: Final = msgspec.json.Decoder(_Answer)
+_text: Final = msgspec.json.Decoder(TextChunk)
 
 _THOUGHT_ENDS: Final = ("think>", "thinking>")
 """litellm takes a thought out of the text that it stands in."""
@@ -155,6 +197,14 @@ def usual_answer(body: bytes) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = msgspec.json.decode(body)
     return document
+
+
+def text_chunk(data: bytes) -> TextChunk | None:
+    """A chunk with nothing seldom in it; None for any other."""
+    try:
+        return _text.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
