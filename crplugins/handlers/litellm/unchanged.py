@@ -16,10 +16,12 @@ _SPEAKERS: Final = ("system", "user", "assistant")
 
 
 def are_texts(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether messages have a role and a text and nothing else. An empty text is none: some providers refuse it."""
+    """Whether messages have a role and a text and nothing else. A blank is no text: some providers are not sent it."""
     for message in messages:
         content = message.get("content")
-        if not content or content.__class__ is not str or message.get("role") not in _SPEAKERS or len(message) != 2:
+        if content.__class__ is not str or len(message) != 2 or message.get("role") not in _SPEAKERS:
+            return False
+        if not content or content.isspace():
             return False
     return bool(messages)
 
@@ -234,7 +236,7 @@ class UnchangedAnswers:
 def _is_odd(message: _Message) -> bool:
     """Whether litellm does more with a message of usual members."""
     content, calls = message.content, message.tool_calls
-    if content is not None and any(end in content for end in _THOUGHT_ENDS):
+    if content is not None and (content.isspace() or any(end in content for end in _THOUGHT_ENDS)):
         return True
     if message.reasoning and message.reasoning_content is None:  # it goes by the first of the two names
         return True

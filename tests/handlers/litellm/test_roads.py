@@ -81,6 +81,7 @@ READ = {
     "thought by another name": whole({"content": "Hello", "reasoning": "So."}),
     "thought by both": whole({"content": "Hello", "reasoning": "So.", "reasoning_content": None}),
     "no text": whole({"content": ""}),
+    "a blank": whole({"content": " \n"}),
     "call in a text": whole({"content": '{"type": "function", "name": "find", "parameters": {"it": "x"}}'}),
     "calls": whole({"content": None, "tool_calls": [CALL, CALL | {"id": "call_10"}]}, "tool_calls"),
     "calls that stop": whole({"content": "Look", "tool_calls": [CALL]}),

@@ -44,6 +44,7 @@ SELDOM = {
     "a thought under a second name": answer({"content": "x", "reasoning": "So.", "reasoning_content": None}),
     "parts": answer({"content": [{"type": "text", "text": "Hello"}]}),
     "no text": answer({"content": ""}),
+    "a blank": answer({"content": " \n"}),
     "an annotation": answer({"content": "x", "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}]}),
     "calls in one": answer({"content": None, "tool_calls": [CALL | {"function": {"name": "multi_tool_use.parallel", "arguments": '{"tool_uses": [{"recipient_name": "functions.find", "parameters": {}}]}'}}]}, "tool_calls"),
     "a call without an id": answer({"content": None, "tool_calls": [{k: v for k, v in CALL.items() if k != "id"}]}),
@@ -90,6 +91,7 @@ def test_an_answer_of_a_tier_that_was_not_tried_is_litellms():
         ([{"role": "system", "content": "Be kind."}, *HELLO, {"role": "assistant", "content": "Hi"}], True),
         ([], False),
         ([{"role": "user", "content": ""}], False),
+        ([{"role": "user", "content": " \n"}], False),
         ([{"role": "user", "content": None}], False),
         ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], False),
         ([{"role": "user", "content": "hi", "name": "ann"}], False),
@@ -122,10 +124,11 @@ async def test_litellm_walks_through_no_usual_request_and_answer(model):
         assert sent["temperature"] == 0.5
 
 
-@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-5", "databricks/any"])
-async def test_a_conversation_that_a_provider_has_in_another_form_is_litellms(model):
+async def test_a_provider_with_a_wire_of_its_own_is_asked_and_read_by_litellm():
+    model = "anthropic/claude-sonnet-4-5"
     async with FakeProvider() as provider, asking(provider, model) as asked:
-        assert not asked.handler._client._models[model].configured.leaves_texts
+        configured = asked.handler._client._models[model].configured
+        assert (configured.leaves_texts, configured.answers) == (False, None)
 
 
 async def test_nothing_that_a_client_says_is_remembered():
