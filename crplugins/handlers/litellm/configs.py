@@ -3,7 +3,8 @@
 For a request `acompletion` makes 11,000 calls of functions, of which what it knows of the provider takes a few hundred:
 how it names parameters, what its messages and headers look like, and what its answers mean. These are methods of the
 provider's configuration object. They are called here with what `acompletion` calls them with; what it adds to their
-results is learnt by `rehearsal`, which also finds out whether a request made so is the same.
+results is learnt by `rehearsal`, which also finds out whether a request made so is the same. Where they change nothing,
+see `unchanged`, they are not called, and what was made of a request is remembered for those that differ in texts alone.
 """
 
 from collections.abc import AsyncIterator, Mapping
