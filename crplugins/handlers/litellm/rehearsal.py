@@ -19,7 +19,7 @@ from crplugins.core.body import Body
 from crplugins.handlers.litellm.configs import Additions, ConfiguredModel
 from crplugins.handlers.litellm.plain import catching
 from crplugins.handlers.litellm.request import Arguments, messages_of
-from crplugins.handlers.litellm.trial import Trial
+from crplugins.handlers.litellm.trial import UnchangedTrial
 from crplugins.handlers.litellm.unchanged import are_texts
 
 Ask = Callable[[list[Any], Arguments, bool], Awaitable[Any]]
@@ -197,7 +197,7 @@ async def rehearse(
             kinds.add(kind)
     if _TOOLS not in kinds:
         kinds -= {"tool_choice", "parallel_tool_calls"}
-    await Trial(model, lambda: arguments_of(_body({}))).run()
+    await UnchangedTrial(model, lambda: arguments_of(_body({}))).run()
     return Rehearsed(frozenset(kinds), frozenset(walked.always))
 
 

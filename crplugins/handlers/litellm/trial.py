@@ -98,7 +98,7 @@ _ANSWERS: Final = (
 _TIERS: Final = (None, "auto", "default", "flex", "on_demand", "priority", "scale", "standard")
 
 
-class Trial:
+class UnchangedTrial:
     """Tries one model, with the arguments of every request of its deployment."""
 
     def __init__(self, model: ConfiguredModel, arguments: Callable[[], Arguments]) -> None:
