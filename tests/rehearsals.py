@@ -19,7 +19,8 @@ async def _shared(model: ConfiguredModel, *rest: Any) -> Rehearsed | None:
     if kind not in _LEARNT:
         _LEARNT[kind] = model, await rehearse(model, *rest)
     first, rehearsed = _LEARNT[kind]
-    model.uses_sdk = first.uses_sdk
+    for learnt in ("uses_sdk", "leaves_texts", "as_given", "answers"):
+        setattr(model, learnt, getattr(first, learnt))
     for stream, added in first.additions.items():
         model.additions[stream] = dataclasses.replace(added, url=added.url.replace(str(first._base), base))
     return rehearsed

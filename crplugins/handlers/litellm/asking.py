@@ -21,6 +21,7 @@ from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, say
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.stream import is_readable
 from crplugins.handlers.litellm.tap import Tap
+from crplugins.handlers.litellm.unchanged import text_chunk
 
 _OURS: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "crplugins"}
 _ENDPOINTS: Final = 64
@@ -41,8 +42,7 @@ class ConfiguredCalls:
     async def plain(
         self, model: ConfiguredModel, request: ProviderRequest, messages: list[Any], answer: PlainAnswer
     ) -> Any:
-        import httpx
-
+        """A `ModelResponse`, or the answer as it came, with the same members."""
         answer.begin()
         response = await self._post(request)
         try:
@@ -51,6 +51,10 @@ class ConfiguredCalls:
         finally:
             response.close()
         body = answer.taken(response.status, response.headers, urlsplit(request.url).path, body)
+        if (unchanged := model.unchanged_answer(request, body)) is not None:
+            return unchanged
+        import httpx
+
         headers = {"content-type": response.headers.get("content-type", "application/json")}
         return model.answer(request, messages, httpx.Response(response.status, headers=headers, content=body))
 
@@ -64,15 +68,14 @@ class ConfiguredCalls:
             raise
 
     async def _post(self, request: ProviderRequest) -> Response:
-        headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
-        own = {name: headers.pop(name) for name in request.varying & headers.keys()}
+        headers = request.headers
         key = (request.url, *headers, *headers.values())
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint = self._endpoints[key] = self._client.endpoint(request.url, _OURS | headers)
+            endpoint = self._endpoints[key] = self._client.endpoint(request.url, {**_OURS, **headers})
         return await endpoint.post(
             encoded(request.data),
-            own,
+            request.own,
             connect_seconds=CONNECT_TIMEOUT,
             seconds=NEVER,
         )
@@ -130,6 +133,9 @@ class ConfiguredStream:
         begun = False
         async for event in self._events():
             data = event.data or b""
+            if begun and event.text is not None and (text := text_chunk(data)) is not None:
+                yield text
+                continue
             if event.is_heartbeat or (len(data) <= LONGEST_HEARTBEAT and says_nothing(data.decode("utf-8", "replace"))):
                 continue
             if event.is_done:
@@ -151,10 +157,10 @@ class ConfiguredStream:
         splitter = Splitter()
         async for piece in clean_bytes(bounded_lines(_pieces(self._response))):
             for event in splitter.feed(piece):
-                if event.is_malformed:
+                if event.text is None and event.is_malformed:
                     self.tap.on_malformed()
                 elif event.data is not None:
-                    yield named_error(event)
+                    yield event if event.text is not None else named_error(event)
 
 
 async def _pieces(response: Response) -> AsyncIterator[bytes]:

@@ -3,7 +3,8 @@
 For a request `acompletion` makes 11,000 calls of functions, of which what it knows of the provider takes a few hundred:
 how it names parameters, what its messages and headers look like, and what its answers mean. These are methods of the
 provider's configuration object. They are called here with what `acompletion` calls them with; what it adds to their
-results is learnt by `rehearsal`, which also finds out whether a request made so is the same.
+results is learnt by `rehearsal`, which also finds out whether a request made so is the same. Where they change nothing,
+see `unchanged`, they are not called, and what was made of a request is remembered for those that differ in texts alone.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +17,7 @@ import msgspec
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.tap import RENAMING_PARSERS
+from crplugins.handlers.litellm.unchanged import UnchangedAnswers, are_texts, is_as_given, usual_answer
 
 # Readers of streams that the configuration of their provider does not make.
 _READERS: Final = {"anthropic": ("litellm.llms.anthropic.chat.handler", "ModelResponseIterator")}
@@ -36,16 +38,17 @@ class ProviderRequest:
     """One POST.
 
     Attributes:
+        headers: those of every such request, by their names in lower case.
+        own: those of this request alone, such as a trace context.
         optional: the parameters in the provider's names, which the reading of its answer needs.
-        varying: names in lower case of the headers that are of this request alone, such as a trace context.
     """
 
     url: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
+    own: Mapping[str, str]
     data: dict[str, Any]
     optional: dict[str, Any]
     json_mode: bool
-    varying: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Additions:
 
 
 _NONE: Final = Additions()
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class ConfiguredModel:
@@ -67,6 +71,9 @@ class ConfiguredModel:
     Attributes:
         additions: by whether an answer is streamed; to be set before requests are sent.
         uses_sdk: `acompletion` asks through OpenAI's SDK. It then names the provider before the model of the answer.
+        leaves_texts: a conversation of texts is sent as it is, and nothing else depends on it; see `trial`.
+        as_given: arguments that are sent as they are, with such a conversation.
+        answers: how an answer in OpenAI's usual form is told; None if it has to be read by litellm.
     """
 
     def __init__(self, litellm: Any, deployment: Deployment, name: str, provider: str) -> None:
@@ -86,11 +93,43 @@ class ConfiguredModel:
         self._parameters = {**deployment.parameters, "api_base": self._base, "api_key": self.key}
         self._always = frozenset(map(str.lower, deployment.parameters.get("extra_headers") or ()))
         self._mapped: Final[BoundedMap[bytes, bytes]] = BoundedMap(_REMEMBERED)
+        self._made: Final[BoundedMap[bytes, ProviderRequest]] = BoundedMap(_REMEMBERED)
         self.additions: dict[bool, Additions] = {}
         self.uses_sdk = False
+        self.leaves_texts = False
+        self.as_given: frozenset[str] = frozenset()
+        self.answers: UnchangedAnswers | None = None
 
     def request(self, messages: list[Any], arguments: Mapping[str, Any], *, stream: bool) -> ProviderRequest:
         """What to send for `arguments`, keyword arguments of `acompletion`. Both may be written into."""
+        if not self.leaves_texts or not are_texts(messages):
+            return self.made(messages, arguments, stream=stream)
+        given = {name: arguments[name] for name in self.as_given if is_as_given(name, arguments.get(name))}
+        others = {name: value for name, value in arguments.items() if name not in given and name != "extra_headers"}
+        key = _key(others, stream=stream)
+        if key is None:
+            return self.made(messages, arguments, stream=stream)
+        known = self._made.get(key)
+        if known is None:
+            known = self.made(messages, self._without_own_headers(arguments, others), stream=stream)
+            known.data.pop("messages")
+            self._made[key] = known
+        own = self._own_headers(arguments) if "extra_headers" in arguments else _NO_HEADERS
+        data = {**known.data, "messages": messages, **given}
+        return ProviderRequest(known.url, known.headers, own, data, {**known.optional, **given}, known.json_mode)
+
+    def _own_headers(self, arguments: Mapping[str, Any]) -> dict[str, str]:
+        """The headers that are of one request alone."""
+        headers = {str(name).lower(): str(value) for name, value in (arguments.get("extra_headers") or {}).items()}
+        return {name: value for name, value in headers.items() if name not in self._always}
+
+    def _without_own_headers(self, arguments: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+        headers = arguments.get("extra_headers") or {}
+        always = {name: value for name, value in headers.items() if str(name).lower() in self._always}
+        return {**others, "extra_headers": always} if always else dict(others)
+
+    def made(self, messages: list[Any], arguments: Mapping[str, Any], *, stream: bool) -> ProviderRequest:
+        """The same, made anew by litellm's configuration of the provider."""
         parameters = dict(self._parameters)
         messages = self._litellm.utils.validate_and_fix_openai_messages(messages)
         optional = self._optional(messages, arguments, stream=stream)
@@ -108,8 +147,9 @@ class ConfiguredModel:
             data.pop(name, None)
         if added.members:
             data |= added.members
-        varying = frozenset(map(str.lower, arguments.get("extra_headers") or ())) - self._always
-        return ProviderRequest(added.url, {**headers, **added.headers}, data, optional, json_mode, varying)
+        lowered = {str(name).lower(): str(value) for name, value in {**headers, **added.headers}.items()}
+        own = {name: lowered.pop(name) for name in self._own_headers(arguments).keys() & lowered.keys()}
+        return ProviderRequest(added.url, lowered, own, data, optional, json_mode)
 
     def _headers(
         self, messages: list[Any], arguments: Mapping[str, Any], optional: dict[str, Any], parameters: dict[str, Any]
@@ -136,9 +176,9 @@ class ConfiguredModel:
         same ones, whoever sends them. What holds a text of a client is mapped each time.
         """
         given = {name: value for name, value in arguments.items() if name != "extra_headers"}
-        if not all(_is_short(name, value) for name, value in given.items()):
+        key = _key(given, stream=stream)
+        if key is None:
             return self._map(messages, given, stream=stream)
-        key = msgspec.json.encode((stream, given))
         known = self._mapped.get(key)
         if known is None:
             self._mapped[key] = known = msgspec.json.encode(self._map(messages, given, stream=stream))
@@ -160,6 +200,12 @@ class ConfiguredModel:
     def _named(self) -> str | None:
         names_provider = self.uses_sdk and self.provider not in ("openai", *_READ_AS_OPENAIS)
         return f"{self.provider}/{self.name}" if names_provider else None
+
+    def unchanged_answer(self, request: ProviderRequest, body: bytes) -> dict[str, Any] | None:
+        """A whole answer that litellm would leave as it is; None for any other."""
+        if self.answers is None or request.json_mode or (answer := usual_answer(body)) is None:
+            return None
+        return self.answers.told(answer)
 
     def answer(self, request: ProviderRequest, messages: list[Any], response: Any) -> Any:
         """The `ModelResponse` for a whole answer, an `httpx.Response` with a 2xx."""
@@ -217,6 +263,14 @@ class _Unlogged:
 
 
 def _do_nothing(*_arguments: Any, **_words: Any) -> None: ...
+
+
+def _key(arguments: Mapping[str, Any], *, stream: bool) -> bytes | None:
+    """Arguments that hold nothing but numbers and short words; None for others."""
+    for name, value in arguments.items():
+        if not _is_short(name, value):
+            return None
+    return msgspec.json.encode((stream, arguments))
 
 
 def _is_short(name: str, value: Any) -> bool:

@@ -13,6 +13,7 @@ from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.lenient_json import encoded
 from crplugins.core.network import Network
 from crplugins.core.reported_usage import read_usage
+from crplugins.core.sse import Event
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deadlines import Missed, Patience
@@ -155,7 +156,9 @@ class LitellmHandler:
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
         note_provider(exchange, response)
-        return document_reply(encoded(document))
+        told = encoded(document)
+        exchange.split = told, [Event.json_document(told)]
+        return document_reply(told)
 
     def _answer_document(self, exchange: Exchange, response: Any, answer: PlainAnswer, model: str) -> Document:
         try:

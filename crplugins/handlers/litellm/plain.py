@@ -59,7 +59,7 @@ class PlainAnswer:
         self._exchange = exchange
         self._skip_malformed = skip_malformed
         self._body: bytes | None = None
-        self._headers: dict[str, str] = {}
+        self._headers: Mapping[str, str] = {}
         self._failure: GatewayError | None = None
         self.unseen: list[Event] = []
 
@@ -108,7 +108,7 @@ class PlainAnswer:
         """The decoded body of an answer from `path`, as litellm is to read it. Raises `GatewayError`."""
         if not 200 <= status < 300:
             return body
-        self._headers = dict(headers)
+        self._headers = headers
         if path.endswith(_OPENAIS_PATH):
             body = self._document(body) if begins_stream(body) else body
             document = self._failures.whole.document_in(body)

@@ -19,6 +19,8 @@ from crplugins.core.body import Body
 from crplugins.handlers.litellm.configs import Additions, ConfiguredModel
 from crplugins.handlers.litellm.plain import catching
 from crplugins.handlers.litellm.request import Arguments, messages_of
+from crplugins.handlers.litellm.trial import UnchangedTrial
+from crplugins.handlers.litellm.unchanged import are_texts
 
 Ask = Callable[[list[Any], Arguments, bool], Awaitable[Any]]
 """`acompletion` with messages, arguments and whether to stream."""
@@ -125,7 +127,7 @@ class Rehearsed:
         tools = arguments.get("tools")
         if tools and not (isinstance(tools, list) and all(map(_is_function, tools))):
             return False
-        return all(self._is_ordinary(message) for message in messages)
+        return are_texts(messages) or all(self._is_ordinary(message) for message in messages)
 
     def _is_ordinary(self, message: Mapping[str, Any]) -> bool:
         role = message.get("role")
@@ -195,6 +197,7 @@ async def rehearse(
             kinds.add(kind)
     if _TOOLS not in kinds:
         kinds -= {"tool_choice", "parallel_tool_calls"}
+    await UnchangedTrial(model, lambda: arguments_of(_body({}))).run()
     return Rehearsed(frozenset(kinds), frozenset(walked.always))
 
 
@@ -256,7 +259,8 @@ class _Walked:
     def _ours(self, body: Mapping[str, Any]) -> _Sent:
         messages, arguments, stream = self._prepared(body)
         request = self._model.request(messages, arguments, stream=stream)
-        return _sent(request.url, request.headers, json.loads(msgspec.json.encode(request.data)))
+        headers = {**request.headers, **request.own}
+        return _sent(request.url, headers, json.loads(msgspec.json.encode(request.data)))
 
     def _prepared(self, body: Mapping[str, Any]) -> tuple[list[Any], Arguments, bool]:
         sent = _body(body)

@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from crplugins.core.errors import DONE_FRAME
 from crplugins.core.finish_reasons import openais_reason, reason_in
 from crplugins.core.lenient_json import encoded
-from crplugins.core.wire import parts_of, thoughts_in
+from crplugins.core.sse import Event
+from crplugins.core.wire import AnswerFacts, Choice, parts_of, thoughts_in
+from crplugins.core.wire import Delta as Facts
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -23,9 +27,13 @@ from crplugins.handlers.litellm.extras import (
 )
 from crplugins.handlers.litellm.finish import ProviderFailed, failed
 from crplugins.handlers.litellm.tool_calls import ToolCalls
+from crplugins.handlers.litellm.unchanged import TextChunk
 from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
 
 Delta = dict[str, Any]
+
+_PLACE: Final = "\0"
+"""Where the text of a chunk is to stand."""
 
 _SELDOM: Final = frozenset({*MESSAGE_EXTRAS, "refusal", "provider_specific_fields"})
 """Fields of a delta for which nearly every chunk need not be searched."""
@@ -53,6 +61,7 @@ class StreamRepair:
         self._choices: dict[int, ChoiceState] = {}
         self._extras: Extras = {}
         self._unsent: Extras = {}
+        self._texts: dict[int, tuple[bytes, bytes]] = {}
         self._held = b""
         self._spoken = False
         self.names_ends = False
@@ -102,7 +111,7 @@ class StreamRepair:
 
     def frames(self, item: Any) -> bytes:
         """The frames for one item, none if it has no new content. Raises `ProviderFailed`."""
-        fields = fields_of(item)
+        fields = msgspec.to_builtins(item) if item.__class__ is TextChunk else fields_of(item)
         if "text" in fields and "choices" not in fields:
             if not any(fields.get(name) for name in ("text", "tool_use", "is_finished", "usage")):
                 return b""  # litellm's parsers make one of every comment and `event:` line
@@ -123,6 +132,29 @@ class StreamRepair:
         if (usage := reported_usage(fields)) is not None:
             self._count(usage, alone=not choices)
         return self._release() if self._spoken else b""
+
+    def text_event(self, chunk: TextChunk) -> Event | None:
+        """The event for a piece of text in a choice that has begun; None where more than that is to be sent."""
+        choice = chunk.choices[0]
+        state = self._choices.get(choice.index)
+        if state is None or not state.begun or self._held or self._unsent or self._head is None:
+            return None
+        state.says_more()
+        self._spoken = True
+        self.names_ends = self.names_ends or chunk.names_end
+        if choice.index not in self._texts:
+            self._texts[choice.index] = self._text_frame(choice.index)
+        before, after = self._texts[choice.index]
+        text = choice.delta.content
+        data = b"%b%b%b" % (before, msgspec.json.encode(text), after)
+        said = [Choice(choice.index, None, Facts(text))]
+        facts = AnswerFacts(self._head["model"], said, service_tier=self._head.get("service_tier"))
+        return Event(b"data: %b\n\n" % data, data, b"", False, facts, text)
+
+    def _text_frame(self, index: int) -> tuple[bytes, bytes]:
+        """What stands before and behind the text in each chunk of a choice."""
+        before, _, after = encoded(self._chunk(index, {"content": _PLACE}, None, None)).rpartition(encoded(_PLACE))
+        return before, after
 
     def _count(self, usage: UsageObject, *, alone: bool) -> None:
         """Keeps the counts. Where they have a chunk of their own, it is the last: what has ended there stays so."""
@@ -181,14 +213,18 @@ class StreamRepair:
         state.finishes(reason, alone=not said)
 
     def _frame(self, index: int, delta: Delta, logprobs: Any, finish: str | None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        chunk = {**(self._head or {}), "choices": [choice]}
+        chunk = self._chunk(index, delta, logprobs, finish)
         if self._unsent:
             chunk |= self._unsent
             self._unsent = {}
+        return _frame(chunk)
+
+    def _chunk(self, index: int, delta: Delta, logprobs: Any, finish: str | None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        chunk = {**(self._head or {}), "choices": [choice]}
         if self._shows_usage:
             chunk["usage"] = None
-        return _frame(chunk)
+        return chunk
 
     def _make_head(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         created = fields.get("created")
@@ -261,6 +297,16 @@ class ChoiceState:
         self.finish = reason or self.finish
         self.settled = self._spoken and alone and (self.settled or reason is not None)
         self._spoken = self._spoken or not alone
+
+    @property
+    def begun(self) -> bool:
+        """Its role has been sent."""
+        return self._begun
+
+    def says_more(self) -> None:
+        """Notes a chunk of text alone, with no finish reason."""
+        self.seems_settled = self.settled = False
+        self._open = self._spoken = True
 
     def with_role(self, said: Delta) -> Delta:
         """The delta to send. The first one has the role even if the provider omits it, and no later one has it."""

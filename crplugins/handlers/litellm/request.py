@@ -28,6 +28,7 @@ OPENAI_PARAMETERS: Final = frozenset({
 
 _POSITIONAL: Final = frozenset({"model", "messages"})
 _STREAMING: Final = frozenset({"stream", "stream_options"})
+_OPENAIS: Final = OPENAI_PARAMETERS | _STREAMING
 
 # Default values that some clients send. A model that lacks the parameter still serves the request.
 _NEUTRAL: Final[Mapping[str, Any]] = {
@@ -86,13 +87,15 @@ class ArgumentMap:
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
-        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None and not self._is_idle(k)}
+        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
+        if not _HINTS.isdisjoint(sent):
+            sent = {k: v for k, v in sent.items() if not self._is_idle(k)}
         stop = sent.get("stop")
         if isinstance(stop, list) and len(stop) > 4:  # litellm would cut it to four, silently
             raise _too_many_stops(len(stop))
         if not self._speaks_openai:
             _refuse_custom(sent.get("tools"))
-        arguments = copy.deepcopy(self._defaults)  # litellm writes into what it is given
+        arguments = copy.deepcopy(self._defaults) if self._defaults else {}  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))
         unlisted = [name for name in arguments if name in self._unlisted]
@@ -112,8 +115,8 @@ class ArgumentMap:
 
     def _beside(self, sent: Mapping[str, Any]) -> Arguments:
         """What is sent to the provider beside OpenAI's parameters: as `extra_body`, or by the names of `extras`."""
-        extra = {k: v for k, v in sent.items() if k not in OPENAI_PARAMETERS | _STREAMING and not self._is_refused(k)}
-        own = copy.deepcopy(self._own_extras)
+        extra = {k: v for k, v in sent.items() if k not in _OPENAIS and not self._is_refused(k)}
+        own = copy.deepcopy(self._own_extras) if self._own_extras else {}
         if self._extras is not None:
             return {k: v for k, v in extra.items() if k in self._extras} | own
         extra |= own

@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.sse import Event, Splitter
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.finish import ProviderFailed
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.tap import Tap, hang_up
+from crplugins.handlers.litellm.unchanged import TextChunk
 from crplugins.handlers.litellm.usage import UsageObject, as_usage, note_provider, usage_object
 
 _GRACE_SECONDS: Final = 1.0
@@ -53,6 +55,7 @@ class LitellmStream:
         self._limit: asyncio.Timeout = asyncio.timeout_at(started + patience.first_token)
         self._missed = patience.first
         self._counted: UsageObject | None = None
+        self._splitter = Splitter()
 
     async def begin(self) -> AsyncGenerator[bytes, None]:
         """The events, returned when the first has arrived: a failure before it can still be sent as a status."""
@@ -70,7 +73,8 @@ class LitellmStream:
                 self._await_token(self._patience.stall)
                 frames = await self._next_frames()
             self._attempt.end(self._exchange.clock())
-            yield self._repair.end()
+            frames = self._repair.end()
+            yield self._split(frames, self._splitter.feed(frames))
         except GatewayError as error:
             self._attempt.fail(error, self._exchange.clock())
             raise
@@ -109,6 +113,10 @@ class LitellmStream:
                 except StopAsyncIteration:
                     self._check_end()
                     return b""
+                if item.__class__ is TextChunk and not self._attempt.left_out:
+                    event = self._repair.text_event(item)
+                    if event is not None:
+                        return self._split(event.raw, [event])
                 counted = self._repair.usage
                 frames = self._repair.frames(item)
                 if self._attempt.left_out and self._repair.calls_without_name:
@@ -117,6 +125,11 @@ class LitellmStream:
                     note_provider(self._exchange, item)
                 if not frames:
                     self._keep_usage()
+        return self._split(frames, self._splitter.feed(frames))
+
+    def _split(self, frames: bytes, events: list[Event]) -> bytes:
+        """The frames, which plugins need not split again."""
+        self._exchange.split = frames, events
         return frames
 
     def _see_malformed(self) -> None:
@@ -184,7 +197,8 @@ class LitellmStream:
 class RawItems(Protocol):
     """The items of a provider's stream, of either road.
 
-    An item is one of OpenAI's chunks, as a dict or as litellm's object, or litellm's generic dict (`text`, ...).
+    An item is one of OpenAI's chunks, as a dict, as litellm's object or as a `TextChunk`, or litellm's generic dict
+    (`text`, ...).
     """
 
     tap: Tap

@@ -163,12 +163,12 @@ def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
     fields = fields_of(raw)
-    return {name: count for name in names if (count := number_of(fields.get(name))) is not None} if fields else {}
+    return {n: count for n in names if n in fields and (count := number_of(fields[n])) is not None} if fields else {}
 
 
 def number_of(value: Any) -> int | None:
     """`value` if it is a number of tokens. Some providers write it as a float."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if value.__class__ is not int and (value.__class__ is not float or not isfinite(value)):
         return None
     return int(value) if abs(value) <= MAX_TOKENS else None  # more fits no integer of ours
 
@@ -185,10 +185,15 @@ def fields_of(value: Any) -> Mapping[str, Any]:
     return {**declared, **extra} if extra else declared
 
 
+_SCALARS: Final = frozenset({bool, float, int, str, type(None)})
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON data."""
+    if value.__class__ in _SCALARS:
+        return value
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: v if v.__class__ in _SCALARS else plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     dump = getattr(value, "model_dump", None)

@@ -38,11 +38,22 @@ TOOL = {
 }
 CALL = {"id": "call_9", "type": "function", "function": {"name": "find", "arguments": '{"it": "x"}'}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+TALK = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": ' {"a": "data:image/png;base64,AA=="} <think>é 🎉</think>\n'},
+    {"role": "user", "content": "And <b>then</b>?"},
+    {"role": "assistant", "content": "Then <i>nothing</i>. "},
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "hi"},
+]
 REQUESTS = {
     "plain": {"temperature": 0.3, "max_tokens": 9},
     "tools": {"tools": [TOOL], "tool_choice": "auto"},
     "second turn": {"tools": [TOOL], "messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_9", "content": "y"}]},
     "picture": {"messages": [{"role": "user", "content": [{"type": "text", "text": "look"}, PICTURE]}]},
+    "conversation": {"messages": TALK, "stop": ["end"], "temperature": 0.3},
+    "conversation of another": {"messages": [*TALK, *TALK], "stop": "END", "temperature": 0.3},
+    "assistant last": {"messages": [*HELLO, {"role": "assistant", "content": " \n"}]},
     "other words": {"reasoning_effort": "low"},
     "other parts": {"messages": [{"role": "user", "content": "hi", "name": "ann"}]},
 }  # fmt: skip
@@ -53,6 +64,40 @@ ANTHROPICS = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "tool_use", "stop_sequence": None,
     "content": [{"type": "text", "text": "Hello"}, {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"it": "x"}}],
     "usage": {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 2},
+}  # fmt: skip
+
+
+def whole(message, finish="stop", choice=(), **more):
+    choices = [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **dict(choice)}]
+    return {**OPENAIS, "service_tier": "default", "choices": choices, **more}
+
+
+READ = {
+    "text": whole({"content": "Hello <b>there</b>", "refusal": None, "annotations": []}, choice={"logprobs": None}),
+    "refusal of the model": whole({"content": None, "refusal": "No."}, "content_filter", system_fingerprint="fp"),
+    "code in a tag": whole({"content": '<code>{"name": "find", "arguments": {}}</code>'}, "length"),
+    "thought in the text": whole({"content": "<think>So.</think>Hello"}),
+    "thought beside it": whole({"content": "Hello", "reasoning_content": "So."}),
+    "thought by another name": whole({"content": "Hello", "reasoning": "So."}),
+    "thought by both": whole({"content": "Hello", "reasoning": "So.", "reasoning_content": None}),
+    "no text": whole({"content": ""}),
+    "a blank": whole({"content": " \n"}),
+    "call in a text": whole({"content": '{"type": "function", "name": "find", "parameters": {"it": "x"}}'}),
+    "calls": whole({"content": None, "tool_calls": [CALL, CALL | {"id": "call_10"}]}, "tool_calls"),
+    "calls that stop": whole({"content": "Look", "tool_calls": [CALL]}),
+    "calls in one": whole({"content": None, "tool_calls": [CALL | {"function": {"name": "multi_tool_use.parallel", "arguments": '{"tool_uses": [{"recipient_name": "functions.find", "parameters": {}}]}'}}]}, "tool_calls"),
+    "sources": whole({"content": "Hello"}, citations=["https://example.com"]),
+    "filters": whole({"content": "Hello"}, choice={"content_filter_results": {"hate": {"filtered": False}}}, prompt_filter_results=[]),
+    "unknown members": whole({"content": "Hello", "mood": "good"}, choice={"stop_reason": 7}, backend="b"),
+    "another tier": whole({"content": "Hello"}, service_tier="on_demand"),
+    "a tier of its own": whole({"content": "Hello"}, service_tier="turbo"),
+    "Ollama's": whole({"content": "Hello"}, system_fingerprint="fp_ollama"),
+    "more than the sum": whole({"content": "Hello"}, usage={"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 20}),
+    "times": whole({"content": "Hello"}, usage=COUNTS | {"queue_time": 0.1, "total_time": 0.2}, x_groq={"id": "r"}),
+    "cache": whole({"content": "Hello"}, usage={"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}),
+    "thoughts counted": whole({"content": "Hello"}, usage=COUNTS | {"completion_tokens_details": {"reasoning_tokens": 2}}),
+    "thoughts beside the count": whole({"content": "Hello"}, usage={"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 2}}),
+    "no counts": whole({"content": "Hello"}, usage=None),
 }  # fmt: skip
 
 
@@ -112,7 +157,9 @@ class Roads:
         """What each road has sent, and what its client has got."""
         seen = []
         for asked in self.asked:
-            self.upstream.default = ANSWERS[answer](self.anthropic, stream)
+            self.upstream.default = (
+                Script(body=READ[answer]) if answer in READ else ANSWERS[answer](self.anthropic, stream)
+            )
             before = len(self.upstream.requests)
             got = await outcome(asked, stream, body)
             requests = [sent(request) for request in self.upstream.requests[before:]]
@@ -170,6 +217,14 @@ async def test_both_roads_send_one_request_and_give_one_answer(provider):
         for kind, stream in product(REQUESTS, (False, True)):
             short, long = await roads.walk(stream=stream, **REQUESTS[kind])
             assert (kind, stream, short) == (kind, stream, long)
+
+
+@pytest.mark.parametrize("provider", [provider for provider in PROVIDERS if provider != "anthropic"])
+async def test_both_roads_read_answers_alike(provider):
+    async with both_roads(provider) as roads:
+        for answer, tools in product(READ, ({}, {"tools": [TOOL]})):
+            short, long = await roads.walk(answer, **tools)
+            assert (answer, tools, short) == (answer, tools, long)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
