@@ -76,7 +76,7 @@ class OpenHandler(Shared):
         self.served: Final = served
         self.upstream: Final = upstream
         self.handler: Final = handler
-        self.tls: Final = served.deployment.network().tls
+        self.certificates: Final = served.deployment.network().certificates
         self.health: Final = Health(served.deployment.routing)
 
     async def open(self) -> None:
@@ -334,7 +334,9 @@ def _kept(
 ) -> OpenHandler | None:
     """Takes the one out of `handlers` that serves this deployment already, with the certificates of today."""
     for number, each in enumerate(handlers):
-        if (each.served, each.upstream) == (served, upstream) and each.tls is served.deployment.network().tls:
+        if (each.served, each.upstream) != (served, upstream):
+            continue
+        if each.certificates == served.deployment.network().certificates:
             return handlers.pop(number)
     return None
 
