@@ -9,8 +9,9 @@ and from then on at once.
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import (
@@ -115,8 +116,7 @@ def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) 
     return frozenset(ALL) - ANTHROPICS if is_openai(upstream) else frozenset(ALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What the upstream that is asked takes beside the common ground of chat completions.
 
     Attributes:
@@ -134,6 +134,8 @@ class Target:
     def output_limit(self) -> str:
         return "max_completion_tokens" if self.is_openai else "max_tokens"
 
+
+_UNKNOWN: Final = Target()
 
 _OPENAIS: Final = ("openai", "azure")
 _REASONING: Final = re.compile(
@@ -165,7 +167,7 @@ class Protocols:
     path that was not there, and not the model.
     """
 
-    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = Target()) -> None:
+    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = _UNKNOWN) -> None:
         self._spoken: Final = spoken
         self._target: Final = target
         self._missing: set[Dialect] = set()

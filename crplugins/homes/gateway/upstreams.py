@@ -8,9 +8,10 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
+
+import msgspec
 
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
@@ -52,8 +53,7 @@ from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 logger = logging.getLogger("crplugins.gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """A deployment and the handler asked for it. Equal ones are served alike.
 
     `priced` is what its prices are made of.
