@@ -51,7 +51,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Network:
-    """Reads the environment, and the files of certificates that it names, when it is made: make it in a thread.
+    """Reads the environment, and looks at the files that it names, when it is made: make it in a thread.
 
     Raises `ValueError`, which names the variable or the deployment's word, for a proxy that cannot be used and for a
     file that holds no certificates.
@@ -72,8 +72,10 @@ class Network:
         trusted, shown = _trusted(ssl_verify, environ), _shown(certificate, environ)
         self.certificates: Final = (trusted, shown)
         self._found: dict[tuple[str, str, int], str | None] = {}
-        if isinstance(trusted, _File) or shown:
+        if shown:
             self.ready()  # what is wrong with a file is said now
+        elif isinstance(trusted, _File):
+            _look_at(trusted)
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
@@ -83,8 +85,8 @@ class Network:
             return _tls(*self.certificates)
 
     def ready(self, url: str = "https:") -> Self:
-        """The same, which has read what a request to `url` needs: for one without TLS and a proxy not the usual
-        certificates, which take some 30 ms and a megabyte. Blocks."""
+        """The same, which has read what a request to `url` needs: without TLS and a proxy no certificates that judge a
+        server, as the usual ones take some 30 ms and a megabyte. Blocks, and raises `ValueError` as above."""
         if not url.startswith("http://") or "@" in url or self.proxy(url) is not None:
             self.tls  # noqa: B018 - it is kept
         return self
@@ -218,6 +220,16 @@ def _file(word: str, path: str, problem: str) -> _File:
         return _File(word, path, Path(path).stat().st_mtime_ns)
     except (OSError, ValueError):
         raise ValueError(problem.format(word)) from None
+
+
+def _look_at(trusted: _File) -> None:
+    """Raises `ValueError` for a file with no certificate in it, without reading them as a server's are judged."""
+    try:
+        if b"-----BEGIN " in Path(trusted.path).read_bytes():
+            return
+    except OSError:
+        pass
+    raise ValueError(_NO_CERTIFICATES.format(trusted.word))
 
 
 @lru_cache(1024)

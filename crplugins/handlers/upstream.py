@@ -188,7 +188,7 @@ def litellm_is_installed() -> bool:
 
 def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
     try:
-        deployment.network(environ)
+        deployment.network(environ).ready(deployment.api_base or "https:")
     except ValueError as error:
         raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
 
