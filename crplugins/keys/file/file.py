@@ -15,14 +15,11 @@ from crplugins.core.collector import without_collector
 from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
+from crplugins.keys.store import KeyFileError
 from crplugins.settings.document import YamlDocument, read_document
 from crplugins.settings.errors import ConfigError, Problem, Source
 
 BOM: Final = "\ufeff"
-
-
-class KeyFileError(ConfigError):
-    """A keys file that cannot be used. Its text names the file, and line and key of each problem; no values."""
 
 
 class Stamp(NamedTuple):
