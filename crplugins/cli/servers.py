@@ -30,6 +30,7 @@ from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
 from crplugins.config.server import Server
+from crplugins.core.free_memory import share_one_heap
 from crplugins.core.processes import SECRET_VARIABLE
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
@@ -59,6 +60,7 @@ def serve_here(
 
     Raises `Refused` if the app does not start.
     """
+    share_one_heap()
 
     def serving(server: DrainingConfig, _app: FrozenAfterStartup) -> None:
         server.log = log
