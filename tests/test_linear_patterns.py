@@ -31,15 +31,15 @@ PACKAGE = Path(crplugins.__file__).parent
 
 FOREIGN = {
     "asgi.incoming._CHARSET": "search", "core.patterns._DOT_SEGMENT": "search",
-    "core.form_body._DISPOSITION": "match", "core.form_body._TEXT": "match", "core.form_body._TYPE": "match",
+    "core.form_body._disposition": "match", "core.form_body._text": "match", "core.form_body._type": "match",
     "core.answer_forms._COUNT_IN_QUOTES": "search", "core.request_json._NUMBERS": "search", "handlers.handler._CONTENT_TYPE": "match",
     "plugins.guard.anthropic._BOUND": "search", "plugins.guard.anthropic._INDEX": "search",
     "core.body._END": "match", "core.body._MEMBER": "match", "core.lenient_json._HALF_A_PAIR": "search",
-    "core.lenient_json._WORD": "search", "core.paths._CUTS": "search", "core.paths._EXACT": "match",
+    "core.lenient_json._WORD": "search", "core.paths._CUTS": "search", "core.paths._BEFORE_ENDING": "match",
     "core.paths._IGNORED": "search", "core.paths._ORDINARY": "match", "core.paths._PARAMETERS": "search",
     "core.paths._PLAIN": "match", "core.patterns._ARN": "match", "core.patterns._NAME": "match",
-    "core.patterns._SCHEME": "search", "core.redaction._ADDRESSES": "search", "core.redaction._KEYS": "search",
-    "core.redaction._LITELLM_CLASSES": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
+    "core.patterns._SCHEME": "search", "core.redaction._addresses": "search", "core.redaction._keys": "search",
+    "core.redaction._litellm_classes": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
     "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.wires.completion._PIECE": "search",
@@ -47,13 +47,13 @@ FOREIGN = {
     "handlers.litellm.embeddings._COUNT": "search", "handlers.spoken._REASONING": "search",
     "handlers.upstream._RESPONSES_MODELS": "search",
     "handlers.routing.affinity._BETWEEN": "match",
-    "handlers.faults_of_requests._FILTERED": "search", "handlers.faults_of_requests._TOO_LONG": "search",
-    "handlers.faults_of_requests._OF_AN_ACCOUNT": "search",
+    "handlers.faults_of_requests._filtered": "search", "handlers.faults_of_requests._too_long": "search",
+    "handlers.faults_of_requests._of_an_account": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DATE": "match",
     "handlers.direct_headers._VERSION": "fullmatch", "handlers.direct_headers._FEATURE": "fullmatch",
     "handlers.direct_query._VALUE": "fullmatch",
-    "handlers.upstream_errors._STATUS": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",
+    "handlers.upstream_errors._STATUS": "match", "handlers.upstream_errors._out_of_credit": "search",
     "keys.jwt.claims._SEPARATORS": "search", "keys.secrets._FORM": "match",
     "ledger.question._AGO": "match", "metering.attachments._GEMINI": "search",
     "metering.attachments._LARGE_CLAUDE": "search", "metering.attachments._PATCHES": "search",
@@ -127,6 +127,8 @@ def patterns_in(value: Any) -> Iterator["re.Pattern[Any]"]:
     elif isinstance(value, tuple):
         for item in value:
             yield from patterns_in(item)
+    elif hasattr(value, "cache_info"):  # makes its pattern when it is first asked for
+        yield from patterns_in(value())
 
 
 def seconds(work: Callable[[], Any]) -> float:

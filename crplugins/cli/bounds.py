@@ -2,8 +2,9 @@
 
 import resource
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from crplugins.config import Config
 from crplugins.core.errors import SERVER_ERROR, GatewayError
@@ -15,8 +16,7 @@ _OTHER_FILES: Final = 40
 """File descriptors that are no connections: of the standard streams, the event loop, databases, journals."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """As in the configuration's `server`.
 
     Attributes:
@@ -61,7 +61,7 @@ def bounds_of(config: Config) -> Bounds:
     most = max((files - _OTHER_FILES) // 2, 1)
     if files == resource.RLIM_INFINITY or most >= server.max_connections:
         return bounds
-    return replace(
+    return msgspec.structs.replace(
         bounds, connections=most, why=f"and file descriptors are used up: {files} (ulimit -n) are for {most}"
     )
 

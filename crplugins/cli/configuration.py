@@ -3,16 +3,16 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from crplugins.cli.address import local_url, unix_url
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.homes.upstream_choice import AnyUpstream, upstreams_of
 
 
-@dataclass(frozen=True, slots=True)
-class FoundConfig:
+class FoundConfig(msgspec.Struct, frozen=True):
     """A configuration and its file, if there is one."""
 
     config: Config

@@ -1,9 +1,9 @@
 """`crplugins explain`: what would happen to a request of a key for a model, step by step."""
 
-import dataclasses
 import json
 from typing import Annotated
 
+import msgspec
 import typer
 
 from crplugins.cli.configuration import find
@@ -31,7 +31,7 @@ def explain(
         steps = explained(found.config, keys, key, model, now=now, user=user, tokens=tokens)
     served = all(step.ok for step in steps)
     if as_json:
-        shown = [dataclasses.asdict(step) for step in steps]
+        shown = msgspec.to_builtins(steps)
         typer.echo(json.dumps({"key": key, "model": model, "served": served, "steps": shown}, indent=2))
     else:
         for step in steps:

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import typer
 
 from crplugins.cli.terminal import printable
@@ -45,7 +46,7 @@ class LitellmFile:
             if left_out and len(left_out) == len(outcome.made.model_list):
                 places = (("model_list", outcome.reading.entries[index]) for index, _ in left_out)
                 problems = [Problem(place, why) for place, (_, why) in zip(places, left_out, strict=True)]
-                outcome = replace(outcome, made=None, problems=problems)
+                outcome = msgspec.structs.replace(outcome, made=None, problems=problems)
         return cls(path, assumed, outcome, unset, rows_of(document, outcome.reading, outcome.problems))
 
     def parsed(self, text: str) -> Config:

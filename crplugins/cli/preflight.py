@@ -9,9 +9,10 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem
@@ -22,8 +23,7 @@ _SQLITE: Final = "sqlite:///"
 _NO_DATABASE: Final = "it is no database of SQLite"
 
 
-@dataclass(frozen=True, slots=True)
-class StartFinding:
+class StartFinding(msgspec.Struct, frozen=True):
     """One thing that is wrong. `stops`: the gateway would not start."""
 
     problem: Problem

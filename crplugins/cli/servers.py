@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import msgspec
 import uvicorn
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
@@ -30,6 +30,7 @@ from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
 from crplugins.config.server import Server
+from crplugins.core.free_memory import share_one_heap
 from crplugins.core.processes import SECRET_VARIABLE
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
@@ -59,6 +60,7 @@ def serve_here(
 
     Raises `Refused` if the app does not start.
     """
+    share_one_heap()
 
     def serving(server: DrainingConfig, _app: FrozenAfterStartup) -> None:
         server.log = log
@@ -94,7 +96,7 @@ def serve_in_workers(
     from crplugins.cli.supervisor import Supervisor  # one process needs none
 
     with _shared_by_workers() as store, StderrLog(config, run.log_level) as log:
-        run = replace(run, text=run.file_text(), limit_store=store)
+        run = msgspec.structs.replace(run, text=run.file_text(), limit_store=store)
         server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))
         server.log = log
         supervisor = Supervisor(server, [sock], run, hangups, watch=config.server.watch)

@@ -1,9 +1,10 @@
 """Start: what `crplugins serve` was started with, from which its processes read the configuration, now and again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 from crplugins.cli.configuration import read_whole
 from crplugins.cli.env_file import EnvFile
@@ -18,8 +19,7 @@ _NO_KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Every process of a run has the same.
 
     Attributes:
@@ -37,12 +37,12 @@ class Start:
     text: str | None = None
     run_key: str | None = None
     limit_store: str | None = None
-    server: Mapping[str, Any] = field(default_factory=dict)
+    server: Mapping[str, Any] = msgspec.field(default_factory=dict)
     log_level: LogLevel | None = None
     env_file: EnvFile | None = None
 
     def with_text(self, text: str | None) -> Self:
-        return replace(self, text=text)
+        return msgspec.structs.replace(self, text=text)
 
     def file_text(self) -> str | None:
         """What the file says now. Raises `ConfigError`."""

@@ -18,6 +18,7 @@ from crplugins.cli.logs import StderrLog
 from crplugins.cli.reloads import Reloads
 from crplugins.cli.start import Start
 from crplugins.config import Config
+from crplugins.core.free_memory import share_one_heap
 from crplugins.homes.gateway.app import Gateway, Prepared
 from crplugins.homes.gateway.reloading import LoadedAs, Reloaded, problems_of
 
@@ -80,6 +81,7 @@ class Worker:
 
     def __call__(self) -> FrozenAfterStartup:
         """The gateway, which logs to stderr until the process ends."""
+        share_one_heap()
         gateway = Gateway.from_config(self._start.read())
         gateway.loads.are(self._loaded)
         self._log = StderrLog(gateway.config, self._start.log_level)

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from pydantic import ValidationError
 
 from crplugins.config.doubts import doubts
@@ -76,8 +76,7 @@ def text_of(path: Path) -> str:
     raise ConfigError([Problem((), reason)], str(path))
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What has become of a configuration: a `Config`, or problems, which say where in the file.
 
     Attributes:

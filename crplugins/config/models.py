@@ -1,6 +1,5 @@
 """ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
 
-import dataclasses
 import functools
 import re
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.answers import AnswerKeys
@@ -250,7 +250,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     def _within(self, quota: Limits) -> Limits:
         given = {**self.litellm_params.quota(), **self.quota()}
-        return dataclasses.replace(quota, **given) if given else quota
+        return msgspec.structs.replace(quota, **given) if given else quota
 
     def _prices(self, listed: ListedPrices) -> Prices:
         region = region_of(self.litellm_params)

@@ -1,7 +1,8 @@
 """Where one's own plugins stand among the built-in ones."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.plugin_options import OptionsRefused
@@ -62,7 +63,7 @@ class _Arrangement:
         try:
             plugin = self._make(entry)
         except OptionsRefused as error:
-            self.problems += [replace(p, path=("plugins", index, *p.path)) for p in error.problems]
+            self.problems += [msgspec.structs.replace(p, path=("plugins", index, *p.path)) for p in error.problems]
             plugin = Plugin()  # others may stand next to it all the same
         position = self._position(entry)
         self.plugins.insert(position, plugin)

@@ -1,11 +1,11 @@
 """Fact: what a sentence for people says, for whoever says it in another language."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """`name` is that of a sentence in the texts of the page (`fact_NAME`), `values` are the words in it.
 
     A value called `seconds` or `usd` is a number of them; a name called `scope`, `occasion` or `strategy` is one of a

@@ -6,6 +6,7 @@ the one that was judged. So one spelling is taken, the one that clients send, an
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -16,25 +17,36 @@ from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_type
 
 T = TypeVar("T")
 
-_TYPE: Final = re.compile(
-    rb"multipart/form-data(?:[ \t]*+;[ \t]*+charset=utf-?8)?"
-    rb"[ \t]*+;[ \t]*+boundary=(\"?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1(?:[ \t]*+;[ \t]*+charset=utf-?8)?[ \t]*+",
-    re.IGNORECASE,
-)
-_DISPOSITION: Final = re.compile(
-    rb'form-data[ \t]*+;[ \t]*+name=(?:"([^"\\\r\n]{1,256})"|([0-9A-Za-z._-]{1,256}))'
-    rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++))?"
-    rb'(?P<named>[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?[ \t]*+',
-    re.IGNORECASE,
-)
-"""With quotes, as browsers write them, or with none around what needs none, as .NET does."""
 
-_TEXT: Final = re.compile(
-    rb"(?:text/plain|application/json)"
-    rb"(?:[ \t]*+;[ \t]*+charset=\"?(?:utf-?8|(?P<narrow>us-ascii|iso-8859-1|windows-1252))\"?)?",
-    re.IGNORECASE,
-)
-"""Java's clients name another charset than UTF-8, in which ASCII reads the same."""
+@cache  # compiled with the first one that is asked about
+def _type() -> re.Pattern[bytes]:
+    return re.compile(
+        rb"multipart/form-data(?:[ \t]*+;[ \t]*+charset=utf-?8)?"
+        rb"[ \t]*+;[ \t]*+boundary=(\"?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1(?:[ \t]*+;[ \t]*+charset=utf-?8)?[ \t]*+",
+        re.IGNORECASE,
+    )
+
+
+@cache  # compiled with the first one that is asked about
+def _disposition() -> re.Pattern[bytes]:
+    """With quotes, as browsers write them, or with none around what needs none, as .NET does."""
+    return re.compile(
+        rb'form-data[ \t]*+;[ \t]*+name=(?:"([^"\\\r\n]{1,256})"|([0-9A-Za-z._-]{1,256}))'
+        rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++))?"
+        rb'(?P<named>[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?[ \t]*+',
+        re.IGNORECASE,
+    )
+
+
+@cache  # compiled with the first one that is asked about
+def _text() -> re.Pattern[bytes]:
+    """Java's clients name another charset than UTF-8, in which ASCII reads the same."""
+    return re.compile(
+        rb"(?:text/plain|application/json)"
+        rb"(?:[ \t]*+;[ \t]*+charset=\"?(?:utf-?8|(?P<narrow>us-ascii|iso-8859-1|windows-1252))\"?)?",
+        re.IGNORECASE,
+    )
+
 
 _COUNTS: Final = frozenset({
     "n", "max_tokens", "partial_images", "output_compression", "frame_count", "frame_duration_ms",
@@ -164,7 +176,7 @@ class FormBody(Body):
 
 
 def _boundary_of(content_type: bytes) -> bytes:
-    match = _TYPE.fullmatch(content_type.strip())
+    match = _type().fullmatch(content_type.strip())
     if match is None:
         raise _no_form()
     return match[2]
@@ -200,11 +212,11 @@ def _named(head: bytes) -> tuple[str, bool, bool]:
         if not colon or name in headers or name not in _HEADERS:
             raise _unreadable("a header of a part is unknown, or stands twice")
         headers[name] = value.strip(b" \t")
-    disposition = _DISPOSITION.fullmatch(headers.get(b"content-disposition", b""))
+    disposition = _disposition().fullmatch(headers.get(b"content-disposition", b""))
     if disposition is None or headers.get(b"content-transfer-encoding", b"binary").lower() not in _CODINGS:
         raise _unreadable("a part of it has no name, or is encoded")
     is_file = disposition["file"] is not None or disposition["named"] is not None
-    kind = _TEXT.fullmatch(headers.get(b"content-type", b"text/plain"))
+    kind = _text().fullmatch(headers.get(b"content-type", b"text/plain"))
     if not is_file and kind is None:
         raise _unreadable("a part of it is neither a text in UTF-8 nor a file")
     narrow = not is_file and kind is not None and kind["narrow"] is not None

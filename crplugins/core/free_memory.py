@@ -8,12 +8,18 @@ no object is left in it.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ctypes import CDLL
 
 WORTHWHILE_BYTES: Final = 16 << 20
 """By so much the process has grown since the last time: glibc walks over all that is free, which takes milliseconds."""
 
 _SIZES: Final = Path("/proc/self/statm")
+
+_ARENA_MAX: Final = -8
+"""`M_ARENA_MAX` of malloc.h."""
 
 Trim = Callable[[int], object]
 
@@ -37,7 +43,10 @@ class FreeMemory:
             resident_bytes()
         except OSError:  # no Linux
             return cls(lambda: 0, None)
-        return cls(resident_bytes, glibc_trim())
+        trim = glibc_trim()
+        if trim is not None:
+            trim(0)  # what imports have left free
+        return cls(resident_bytes, trim)
 
     def give_back(self) -> bool:
         """Blocks for some milliseconds: call it in a thread, while little goes on. Returns whether it was done."""
@@ -48,6 +57,15 @@ class FreeMemory:
         return True
 
 
+def share_one_heap() -> None:
+    """Has the threads that begin from now on allocate where the first one does. glibc gives each a heap of its own, in
+    which stays what the thread has left free: megabytes, and of Python's threads only one at a time allocates anyway.
+    """
+    mallopt = getattr(_libc(), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
+
+
 def resident_bytes() -> int:
     """Raises OSError where there is no Linux."""
     return int(_SIZES.read_bytes().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -55,7 +73,11 @@ def resident_bytes() -> int:
 
 def glibc_trim() -> Trim | None:
     """`malloc_trim(3)`, which does not hold the interpreter's lock; None with another library, such as musl."""
+    trim: Trim | None = getattr(_libc(), "malloc_trim", None)
+    return trim
+
+
+def _libc() -> "CDLL":
     import ctypes  # which nothing else needs
 
-    trim: Trim | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim
+    return ctypes.CDLL(None)

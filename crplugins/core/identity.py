@@ -7,7 +7,6 @@ scope within the key. Names may be personal (an address of mail), so that only t
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import quote
@@ -125,8 +124,7 @@ def _refused(source: IdentitySource, message: str, code: str) -> GatewayError:
     return GatewayError(400, message, param=str(source), code=code)
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityRules:
+class IdentityRules(msgspec.Struct, frozen=True):
     """Where clients name their end users and sessions.
 
     Attributes:
@@ -148,6 +146,9 @@ class IdentityRules:
     max_per_key: int = 10_000
 
 
+_AS_BUILT_IN: Final = IdentityRules()
+
+
 class Identities:
     """Finds the scope of a request's end user and that of its session. One for all plugins of a process.
 
@@ -155,7 +156,7 @@ class Identities:
         user_seconds: how long a user without requests takes up room: as long as a store may remember what is used.
     """
 
-    def __init__(self, rules: IdentityRules = IdentityRules(), *, user_seconds: float = _DAY) -> None:
+    def __init__(self, rules: IdentityRules = _AS_BUILT_IN, *, user_seconds: float = _DAY) -> None:
         self.rules: Final = rules
         session_seconds = rules.session_idle_seconds + _HOUR
         self._user: Final = _Names("user", rules.user, rules.missing_user, rules.max_per_key, user_seconds)

@@ -17,11 +17,12 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from threading import Lock
+from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from crplugins.core.final_newline import without_final_newline
@@ -50,14 +51,13 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Network:
-    """Reads the environment and the certificates when it is made: make it in a thread.
+    """Reads the environment, and looks at the files that it names, when it is made: make it in a thread.
 
     Raises `ValueError`, which names the variable or the deployment's word, for a proxy that cannot be used and for a
     file that holds no certificates.
 
     Attributes:
-        tls: how the certificates of servers are judged, and which one they are shown. The same object while the files
-            are the same.
+        certificates: the files that judge and are shown. Equal ones are one `tls`.
     """
 
     def __init__(
@@ -69,8 +69,27 @@ class Network:
     ) -> None:
         self._proxies = {scheme: _proxy(scheme, environ) for scheme in _PORTS}
         self._without = _without_proxy(environ)
-        self.tls: Final = _tls(_trusted(ssl_verify, environ), _shown(certificate, environ))
+        trusted, shown = _trusted(ssl_verify, environ), _shown(certificate, environ)
+        self.certificates: Final = (trusted, shown)
         self._found: dict[tuple[str, str, int], str | None] = {}
+        if shown:
+            self.ready()  # what is wrong with a file is said now
+        elif isinstance(trusted, _File):
+            _look_at(trusted)
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """How the certificates of servers are judged, and which one they are shown. The same object while the files are
+        the same. Blocks where it is not `ready`."""
+        with _reading:
+            return _tls(*self.certificates)
+
+    def ready(self, url: str = "https:") -> Self:
+        """The same, which has read what a request to `url` needs: without TLS and a proxy no certificates that judge a
+        server, as the usual ones take some 30 ms and a megabyte. Blocks, and raises `ValueError` as above."""
+        if not url.startswith("http://") or "@" in url or self.proxy(url) is not None:
+            self.tls  # noqa: B018 - it is kept
+        return self
 
     def proxy(self, url: str) -> str | None:
         """The URL of the proxy for `url`, perhaps with user and password; None to go without."""
@@ -168,6 +187,9 @@ class _File(NamedTuple):
 _Trusted = _File | Literal["usual", "anybody"]
 """A file of certificates, or the usual ones; "anybody" where none is judged."""
 
+_reading: Final = Lock()
+"""Deployments are opened in several threads at once, and what one has read the others need not read."""
+
 
 def _trusted(ssl_verify: SslVerify, environ: Mapping[str, str]) -> _Trusted:
     """What judges the certificates of servers."""
@@ -198,6 +220,16 @@ def _file(word: str, path: str, problem: str) -> _File:
         return _File(word, path, Path(path).stat().st_mtime_ns)
     except (OSError, ValueError):
         raise ValueError(problem.format(word)) from None
+
+
+def _look_at(trusted: _File) -> None:
+    """Raises `ValueError` for a file with no certificate in it, without reading them as a server's are judged."""
+    try:
+        if b"-----BEGIN " in Path(trusted.path).read_bytes():
+            return
+    except OSError:
+        pass
+    raise ValueError(_NO_CERTIFICATES.format(trusted.word))
 
 
 @lru_cache(1024)

@@ -42,7 +42,7 @@ _SEGMENT: Final = rf"/(?!\.{{1,2}}(?:/|$))[^/{_NO_SEGMENT}]+"
 _ENDINGS: Final = {each.path if each is CHAT else VERSION + each.path: each for each in ALL} | _OTHERS
 """What an exact path ends with."""
 
-_EXACT: Final = [(re.compile(rf"(?:{_SEGMENT})*{ending}"), ending, each) for ending, each in _ENDINGS.items()]
+_BEFORE_ENDING: Final = re.compile(rf"(?:{_SEGMENT})*")
 _PLAIN: Final = re.compile(rf"(?:{_SEGMENT})+/?")
 
 _DECODINGS: Final = 3
@@ -93,11 +93,14 @@ class ModelPaths:
         for path in self.named:
             if _PLAIN.fullmatch(path) is None:
                 raise ValueError(f"{path!r} is no path of a route, such as '/ask'")
-        self._exact = [(_pattern(path), _dialect(name)) for path, name in self.named.items()]
+        named_dialects = {path: _dialect(name) for path, name in self.named.items()}
+        one_for_any = any(_is_any(part) for path in self.named for part in path.split("/"))
+        self._exact = {} if one_for_any else named_dialects
+        self._fitting = [(_pattern(path), each) for path, each in named_dialects.items()] if one_for_any else []
         self._nearly = [_parts(path) for path in self.named]
         self._usual = {path: each for path, each in _USUAL.items() if each in meant}
-        self._endings = [exact for exact in _EXACT if exact[2] in meant]
-        self._last = tuple(ending for _, ending, _ in self._endings)
+        self._endings = [(ending, each) for ending, each in _ENDINGS.items() if each in meant]
+        self._last = tuple(ending for ending, _ in self._endings)
         self._lasts = [ending.strip("/").split("/") for ending in self._last]
         keeping = [ending for ending, each in _ENDINGS.items() if each.keeps_answers and each in meant and stored]
         keeping += [path for path, name in self.named.items() if _dialect(name).keeps_answers and stored]
@@ -128,13 +131,15 @@ class ModelPaths:
 
     def _dialect(self, path: str, root_path: str) -> Dialect | None:
         """That of an exact path."""
-        for pattern, ending, dialect in self._endings:
-            if path.endswith(ending) and pattern.fullmatch(path) is not None:
+        for ending, dialect in self._endings:
+            if path.endswith(ending) and _BEFORE_ENDING.fullmatch(path, 0, len(path) - len(ending)) is not None:
                 return dialect
-        if not self._exact or _PLAIN.fullmatch(path) is None:
+        if not self.named or _PLAIN.fullmatch(path) is None:
             return None
         inside = path.removeprefix(root_path)
-        return next((dialect for pattern, dialect in self._exact if pattern.fullmatch(inside) is not None), None)
+        if not self._fitting:
+            return self._exact.get(inside)
+        return next((dialect for pattern, dialect in self._fitting if pattern.fullmatch(inside) is not None), None)
 
     def _is_nearly(self, path: str, root_path: str) -> bool:
         if path.endswith(self._last):

@@ -3,15 +3,15 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(msgspec.Struct, frozen=True):
     """`gpt-3.5*`, or a plain name. A second `*` is an ordinary character; `parse_aliases` refuses it."""
 
     text: str
@@ -153,8 +153,7 @@ class MeetingTable(Generic[T]):
         return [entry.item for entry in sorted(entries, key=_number_of) if entry.pattern.meets(pattern)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry(Generic[T]):
+class _Entry(msgspec.Struct, Generic[T], frozen=True, eq=False):
     number: int
     pattern: Pattern
     item: T

@@ -1,9 +1,10 @@
 """Principal: who calls, and what that caller may do. Never holds a secret."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+
+import msgspec
 
 Period = Literal["day", "week", "month", "total"]
 
@@ -20,16 +21,14 @@ PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 DEFAULT_PRIORITY: Final[Priority] = "normal"
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True):
     """How long a request waits that a limit would refuse now: so many seconds at most, and so many requests at once."""
 
     seconds: float = 10.0
     length: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much a caller may use; None is no limit.
 
     Attributes:
@@ -48,13 +47,12 @@ class Limits:
     output_tokens_per_hour: int | None = None
     output_tokens_per_day: int | None = None
     max_parallel_requests: int | None = None
-    burst: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    burst: Mapping[str, int] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     shadow: bool = False
     queue: Queue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """How much a caller may spend in each `period`, in millionths of a US dollar.
 
     With `shadow` what would be refused is noted, and let through.
@@ -65,8 +63,7 @@ class Budget:
     shadow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AliasTarget:
+class AliasTarget(msgspec.Struct, frozen=True):
     """One target of a weighted alias."""
 
     model: str
@@ -77,8 +74,7 @@ Aliases = Mapping[str, tuple[AliasTarget, ...]]
 """From a name, or a pattern with one `*`, to the targets that share its requests by weight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """The caller of a request.
 
     Attributes:
@@ -95,9 +91,9 @@ class Principal:
     key_id: str
     team: str | None = None
     owner: str | None = None
-    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tags: Mapping[str, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     models: tuple[str, ...] | None = None
-    aliases: Aliases = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Aliases = msgspec.field(default_factory=lambda: MappingProxyType({}))
     limits: Limits = Limits()
     budget: Budget | None = None
     on_disconnect: OnDisconnect | None = None

@@ -6,7 +6,7 @@ has chosen, and the event loop would stand still for everybody while a slow patt
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from html import escape
 from typing import Final
 from urllib.parse import quote
@@ -28,30 +28,44 @@ _START: Final = r"(?:(?<![0-9A-Za-z_])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\
 _END: Final = r"(?![0-9A-Za-z_])"
 
 # No pattern can begin anew in the middle of what it has read in vain: a run of characters is read once.
-_ADDRESSES: Final = re.compile(
-    r"(?<![a-z0-9+.-])[a-z0-9+.-]++:(?:\\?/){2}[^\s'\"<>)\]`]+"  # URLs, their slashes escaped or not
-    r"|(?<![0-9])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9])(?::[0-9]{1,5})?"  # IPv4, with or without a port
-    r"|\[[0-9a-f]*+:[0-9a-f:.]*+(?:%[0-9a-z]{1,16})?\](?::[0-9]{1,5})?"  # IPv6 in brackets
-    r"|(?<![0-9a-z_:.])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![0-9a-z_:])"  # and without
-    r"|(?<![a-z0-9._-])[a-z0-9_-]++(?:\.[a-z0-9_-]++)++:[0-9]{2,5}(?![0-9])"  # host.domain:port
-    r"|(?<![a-z0-9._-])[a-z][a-z0-9-]*+:[0-9]{4,5}(?![0-9a-z_])"  # host:port
-    r"|(?<![a-z0-9._-])localhost(?![a-z0-9_-])(?::[0-9]{1,5})?",
-    re.IGNORECASE | re.ASCII,
-)
-_KEYS: Final = re.compile(
-    _START + r"(?:"
-    r"(?P<prefixed>(?:sk|pk|rk|gsk|csk|xai|key|org|proj|sess|hf|gh[opsu]|nvapi|pplx|r8|fw)[-_][a-z0-9_*-]{6,}+)"
-    r"|(?:AIza|AKIA|ASIA|eyJ|ya29\.)[a-z0-9_.-]{12,}+"  # Google, AWS, JSON Web Tokens
-    r"|Bearer\s{1,8}\S++|Basic\s{1,8}[a-z0-9+/]{12,}+={0,2}"
-    r"|(?P<named>(?:x[-_])?api[-_ ]?key(?:\sprovided)?|access[-_]?token|client[-_]?secret|password)"
-    r"(?P<value>[\"']{0,2}\s{0,4}[:=]\s{0,4}[\"']?[^\s\"',;&}]{6,}+)"
-    r")",
-    re.IGNORECASE | re.ASCII,
-)
-_LITELLM_CLASSES: Final = re.compile(
-    r"(?<![\w.])(?:litellm\.)?[A-Z]\w*+(?:(?<=Error)|(?<=Exception))(?:\s{0,8}:\s{0,8}|\s{1,8}-\s{1,8})"
-    r"|\Alitellm\.\w++:\s{0,8}"
-)
+
+
+@cache  # compiled with the first one that is asked about
+def _addresses() -> re.Pattern[str]:
+    return re.compile(
+        r"(?<![a-z0-9+.-])[a-z0-9+.-]++:(?:\\?/){2}[^\s'\"<>)\]`]+"  # URLs, their slashes escaped or not
+        r"|(?<![0-9])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9])(?::[0-9]{1,5})?"  # IPv4, with or without a port
+        r"|\[[0-9a-f]*+:[0-9a-f:.]*+(?:%[0-9a-z]{1,16})?\](?::[0-9]{1,5})?"  # IPv6 in brackets
+        r"|(?<![0-9a-z_:.])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![0-9a-z_:])"  # and without
+        r"|(?<![a-z0-9._-])[a-z0-9_-]++(?:\.[a-z0-9_-]++)++:[0-9]{2,5}(?![0-9])"  # host.domain:port
+        r"|(?<![a-z0-9._-])[a-z][a-z0-9-]*+:[0-9]{4,5}(?![0-9a-z_])"  # host:port
+        r"|(?<![a-z0-9._-])localhost(?![a-z0-9_-])(?::[0-9]{1,5})?",
+        re.IGNORECASE | re.ASCII,
+    )
+
+
+@cache  # compiled with the first one that is asked about
+def _keys() -> re.Pattern[str]:
+    return re.compile(
+        _START + r"(?:"
+        r"(?P<prefixed>(?:sk|pk|rk|gsk|csk|xai|key|org|proj|sess|hf|gh[opsu]|nvapi|pplx|r8|fw)[-_][a-z0-9_*-]{6,}+)"
+        r"|(?:AIza|AKIA|ASIA|eyJ|ya29\.)[a-z0-9_.-]{12,}+"  # Google, AWS, JSON Web Tokens
+        r"|Bearer\s{1,8}\S++|Basic\s{1,8}[a-z0-9+/]{12,}+={0,2}"
+        r"|(?P<named>(?:x[-_])?api[-_ ]?key(?:\sprovided)?|access[-_]?token|client[-_]?secret|password)"
+        r"(?P<value>[\"']{0,2}\s{0,4}[:=]\s{0,4}[\"']?[^\s\"',;&}]{6,}+)"
+        r")",
+        re.IGNORECASE | re.ASCII,
+    )
+
+
+@cache  # compiled with the first one that is asked about
+def _litellm_classes() -> re.Pattern[str]:
+    return re.compile(
+        r"(?<![\w.])(?:litellm\.)?[A-Z]\w*+(?:(?<=Error)|(?<=Exception))(?:\s{0,8}:\s{0,8}|\s{1,8}-\s{1,8})"
+        r"|\Alitellm\.\w++:\s{0,8}"
+    )
+
+
 _OF_A_WORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/+=*@%~\\-"
 
 
@@ -65,8 +79,8 @@ def scrub(text: str, secrets: Iterable[str | None] = ()) -> str:
     text = cut(text, LONGEST_TEXT)
     if (known := _pattern_of(tuple(secrets))) is not None:
         text = known.sub(_REDACTED, text)
-    text = _KEYS.sub(_key_redacted, _ADDRESSES.sub(_REDACTED, text))
-    return _LITELLM_CLASSES.sub("", text).strip()
+    text = _keys().sub(_key_redacted, _addresses().sub(_REDACTED, text))
+    return _litellm_classes().sub("", text).strip()
 
 
 def cut(text: str, longest: int) -> str:

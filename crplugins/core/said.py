@@ -5,7 +5,6 @@ names and arguments of tool calls are weighed; ids, roles and the JSON around th
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from crplugins.core.media import audio_seconds
@@ -77,7 +76,6 @@ NOTHING: Final[Mark] = (0, 0, 0)
 _NEVER: Final = 2**62
 
 
-@dataclass(slots=True, eq=False)
 class Said:
     """Adds up what one answer says.
 
@@ -92,14 +90,15 @@ class Said:
         searches: how many searches of the web its provider has said to have made.
     """
 
-    units: int = 0
-    pieces: int = 0
-    other: int = 0
-    cites_the_web: bool = False
-    searches: int = 0
-    _names: set[tuple[str | int | None, ...]] | None = None
-    _look_at: int = _NEVER
-    _watchers: tuple[tuple[int, Callable[[], None]], ...] = ()
+    __slots__ = ("_look_at", "_names", "_watchers", "cites_the_web", "other", "pieces", "searches", "units")
+
+    def __init__(self, units: int = 0, pieces: int = 0, other: int = 0) -> None:
+        self.units, self.pieces, self.other = units, pieces, other
+        self.cites_the_web = False
+        self.searches = 0
+        self._names: set[tuple[str | int | None, ...]] | None = None
+        self._look_at = _NEVER
+        self._watchers: tuple[tuple[int, Callable[[], None]], ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything was said."""

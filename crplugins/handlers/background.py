@@ -7,8 +7,9 @@ pauses that grow. What a client's own request tells of its end is as good, and e
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
@@ -36,16 +37,15 @@ _GONE: Final = frozenset({404, 410})
 logger = logging.getLogger("crplugins.upstream")
 
 
-@dataclass(eq=False, slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, eq=False):
     """`told` is what a client's own request has been told of the end."""
 
     unended: Unended
     exchange: Exchange
     done: Callable[[], None]
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     told: Event | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class BackgroundResponses:

@@ -57,7 +57,7 @@ class DirectHandler:
         self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
-        network = await asyncio.to_thread(self._deployment.network)
+        network = await asyncio.to_thread(lambda: self._deployment.network().ready(self._base_url))
         self._client = HttpClient(network)
         self._models = self._client.endpoint(self._models_url, self._models_headers)
         return self

@@ -5,6 +5,7 @@ clients look for, as of 2026.
 """
 
 import re
+from functools import cache
 from typing import Final
 
 from crplugins.core.errors import ErrorObject
@@ -17,18 +18,22 @@ _TOO_LONG_CODES: Final = frozenset(
 )  # fmt: skip
 """OpenAI's, llama.cpp's, those of gateways, Volcengine's, GitHub's, Baidu's and OpenRouter's."""
 
-_TOO_LONG: Final = re.compile(
-    r"maximum (?:context|prompt|input) length|context (?:length|window|limit|size)"
-    r"|(?:prompt|input)(?: tokens?| token length| length)?(?: \([^)]{1,40}\))? (?:is )?too long"
-    r"|too many (?:input )?tokens|too large for model"
-    r"|exceeds? the (?:model's )?maximum (?:number of (?:input )?tokens|context|input|allowed length)"
-    r"|input tokens? exceed|number of input tokens|input token count is|prompt token count|length of prompt_tokens"
-    r"|`inputs` (?:tokens|must have less)|tokens? limit exceeded|exceeded model token limit"
-    r"|longer than the (?:maximum )?model"
-    r"|reduce the length of the (?:messages|input|prompt)|prompt exceeds max length|range of input length should be"
-    r"|sum of prompt length|exceed max message tokens|max input characters|prompt 超长",
-    re.IGNORECASE,
-)
+
+@cache  # compiled with the first one that is asked about
+def _too_long() -> re.Pattern[str]:
+    return re.compile(
+        r"maximum (?:context|prompt|input) length|context (?:length|window|limit|size)"
+        r"|(?:prompt|input)(?: tokens?| token length| length)?(?: \([^)]{1,40}\))? (?:is )?too long"
+        r"|too many (?:input )?tokens|too large for model"
+        r"|exceeds? the (?:model's )?maximum (?:number of (?:input )?tokens|context|input|allowed length)"
+        r"|input tokens? exceed|number of input tokens|input token count is|prompt token count|length of prompt_tokens"
+        r"|`inputs` (?:tokens|must have less)|tokens? limit exceeded|exceeded model token limit"
+        r"|longer than the (?:maximum )?model"
+        r"|reduce the length of the (?:messages|input|prompt)|prompt exceeds max length|range of input length should be"
+        r"|sum of prompt length|exceed max message tokens|max input characters|prompt 超长",
+        re.IGNORECASE,
+    )
+
 
 _FILTERED_CODES: Final = frozenset(
     {"content_policy_violation", "content_policy", "content_filter", "contentfilter", "content_filtered",
@@ -38,32 +43,38 @@ _FILTERED_CODES: Final = frozenset(
 _FILTERED_BY: Final = "sensitivecontentdetected"
 """What stands in Volcengine's codes, behind the kind of the content: `InputTextSensitiveContentDetected`."""
 
-_FILTERED: Final = re.compile(
-    r"content (?:management|filtering|moderation|usage) policy|content policy|usage policy|usage guidelines"
-    r"|safety system|safety_check_type|blocked by (?:our )?(?:content|guardrail)|blocked output|content filters?\b"
-    r"|flagged (?:as potentially|for|by)|inappropriate content|content (?:exists )?risk|considered high risk"
-    r"|sensitive (?:content|information|words)|new_sensitive|responsible ai\b|敏感内容",
-    re.IGNORECASE,
-)
+
+@cache  # compiled with the first one that is asked about
+def _filtered() -> re.Pattern[str]:
+    return re.compile(
+        r"content (?:management|filtering|moderation|usage) policy|content policy|usage policy|usage guidelines"
+        r"|safety system|safety_check_type|blocked by (?:our )?(?:content|guardrail)|blocked output|content filters?\b"
+        r"|flagged (?:as potentially|for|by)|inappropriate content|content (?:exists )?risk|considered high risk"
+        r"|sensitive (?:content|information|words)|new_sensitive|responsible ai\b|敏感内容",
+        re.IGNORECASE,
+    )
+
+
 _LONGEST_REASON: Final = 2000
 
-_OF_AN_ACCOUNT: Final = re.compile(
-    r"\baccount\b|\baccess (?:was|has been)\b|terminated|suspended|deactivated", re.IGNORECASE
-)
-"""Who has broken a policy before, and may not ask any more: no matter of this request."""
+
+@cache  # compiled with the first one that is asked about
+def _of_an_account() -> re.Pattern[str]:
+    """Who has broken a policy before, and may not ask any more: no matter of this request."""
+    return re.compile(r"\baccount\b|\baccess (?:was|has been)\b|terminated|suspended|deactivated", re.IGNORECASE)
 
 
 def is_too_long(status: int, told: ErrorObject) -> bool:
     """Whether the prompt is too long for the model, or the request too large for the provider."""
-    return status == 413 or _says(status, told, (400, 422), _TOO_LONG_CODES, _TOO_LONG)
+    return status == 413 or _says(status, told, (400, 422), _TOO_LONG_CODES, _too_long())
 
 
 def is_forbidden_content(status: int, told: ErrorObject) -> bool:
     """Whether a policy of the provider forbids what the request says."""
     if _FILTERED_BY in (told.code or "").lower():
         return True
-    forbids = _says(status, told, (400, 403, 422, 451), _FILTERED_CODES, _FILTERED)
-    return forbids and not (status == 403 and _OF_AN_ACCOUNT.search(cut(told.message, _LONGEST_REASON)))
+    forbids = _says(status, told, (400, 403, 422, 451), _FILTERED_CODES, _filtered())
+    return forbids and not (status == 403 and _of_an_account().search(cut(told.message, _LONGEST_REASON)))
 
 
 def status_by_words(status: int, told: ErrorObject, unknown: int) -> int:

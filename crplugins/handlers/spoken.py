@@ -9,7 +9,6 @@ and from then on at once.
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, Final
@@ -157,8 +156,7 @@ CLAUDES: Final = IdForm(64, _LETTERS | {"_", "-"})
 MISTRALS: Final = IdForm(9, _LETTERS, exactly=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What the upstream that is asked takes beside the common ground of chat completions.
 
     Attributes:
@@ -184,6 +182,8 @@ class Target:
     def output_limit(self) -> str:
         return "max_completion_tokens" if self.is_openai else "max_tokens"
 
+
+_UNKNOWN: Final = Target()
 
 _OPENAIS: Final = ("openai", "azure")
 _REASONING: Final = re.compile(
@@ -226,7 +226,7 @@ class Protocols:
         has_own_ids: the ids of calls have a form of their own, so that a chat completion is to be `fitted` too.
     """
 
-    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = Target()) -> None:
+    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = _UNKNOWN) -> None:
         self._spoken: Final = spoken
         self._target: Final = target
         self.has_own_ids: Final = target.call_ids(CHAT) is not None

@@ -5,13 +5,15 @@ tables decide, which costs its import (2.5 s, 170 MB); hence `resolve` runs in a
 is certain that litellm will decide, and fail nobody, it may do so when the gateway listens already: `can_wait`.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Final, Literal
 from urllib.parse import urlsplit
+
+import msgspec
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import has_host
@@ -86,8 +88,7 @@ def is_left_out(error: UpstreamUnknown, *, in_litellms_file: bool) -> bool:
     return in_litellms_file or isinstance(error, ProviderUnknown)
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(msgspec.Struct, frozen=True):
     """An endpoint that is asked in its own wire: OpenAI's, or that of Anthropic's Messages.
 
     `base_url` stands before the path of a dialect, without a slash at its end; `model` is what the upstream calls it.
@@ -96,7 +97,11 @@ class Upstream:
     provider: str
     model: str
     base_url: str
-    api_key: str | None = field(default=None, repr=False)
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        """Without its credential."""
+        return f"Upstream(provider={self.provider!r}, model={self.model!r}, base_url={self.base_url!r})"
 
 
 def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
@@ -183,7 +188,7 @@ def litellm_is_installed() -> bool:
 
 def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
     try:
-        deployment.network(environ)
+        deployment.network(environ).ready(deployment.api_base or "https:")
     except ValueError as error:
         raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
 
@@ -195,7 +200,7 @@ def _must_translate(deployment: Deployment, kind: HandlerKind) -> bool:
 def in_responses(deployment: Deployment) -> Deployment:
     """The same deployment under the name by which litellm asks its model in Responses, whatever a client speaks."""
     model = _model_of(deployment).removeprefix(RESPONSES_MARK)
-    return replace(deployment, model=f"{deployment.provider}/{RESPONSES_MARK}{model}")
+    return dataclasses.replace(deployment, model=f"{deployment.provider}/{RESPONSES_MARK}{model}")
 
 
 def is_openai(upstream: Upstream) -> bool:

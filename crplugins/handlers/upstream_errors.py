@@ -9,6 +9,7 @@ message of our own.
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from crplugins.core.errors import (
@@ -202,7 +203,7 @@ def is_spent(status: int, error: ErrorObject) -> bool:
     words = (error.type.lower(), (error.code or "").lower())
     if status == 402 or not _SPENT.isdisjoint(words):
         return True
-    says_so = _OUT_OF_CREDIT.search(cut(error.message, _LONGEST_REASON))
+    says_so = _out_of_credit().search(cut(error.message, _LONGEST_REASON))
     return says_so is not None and status in (400, 403, 429, NO_STATUS)
 
 
@@ -212,11 +213,17 @@ _SPENT: Final = frozenset(
      "exceeded_current_quota_error", "credits_exhausted", "arrearage", "account_deactivated",
      "enforced_spend_limit_reached"}
 )  # fmt: skip
-_OUT_OF_CREDIT: Final = re.compile(
-    r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|used all available credits"
-    r"|(?:out of|no remaining) credits?\b|reached your specified (?:workspace )?API usage limits",
-    re.IGNORECASE,
-)
+
+
+@cache  # compiled with the first one that is asked about
+def _out_of_credit() -> re.Pattern[str]:
+    return re.compile(
+        r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|used all available credits"
+        r"|(?:out of|no remaining) credits?\b|reached your specified (?:workspace )?API usage limits",
+        re.IGNORECASE,
+    )
+
+
 _LONGEST_REASON: Final = 500
 
 

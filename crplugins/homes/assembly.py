@@ -11,8 +11,9 @@ No other file asks whether a plugin is one of ours; a test refuses it.
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
+
+import msgspec
 
 from crplugins.config import Config, arrange_plugins
 from crplugins.core.plugin import Plugin
@@ -90,8 +91,7 @@ def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
     return config.has_limited_deployment()
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where one plugin stands, and how it is made.
 
     Attributes:

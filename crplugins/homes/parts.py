@@ -1,9 +1,10 @@
 """Parts: what the plugins of one home are made of, each made once and only if a plugin asks for it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from crplugins.asgi.kept_open import KeptOpen
 from crplugins.asgi.lifespan import Resource
@@ -40,8 +41,7 @@ Prices = Callable[[str], Price | None]
 """What a token of a model costs, by the name it is served under; None if nobody knows."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Own:
+class _Own(msgspec.Struct, frozen=True, eq=False):
     """A plugin of the user's own, and what its entry says."""
 
     entry: PluginEntry
@@ -49,8 +49,7 @@ class _Own:
     opening: KeptOpen
 
 
-@dataclass
-class Parts:
+class Parts(msgspec.Struct, dict=True, eq=False):
     """A configuration, and what a home adds to it.
 
     Attributes:

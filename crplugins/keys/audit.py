@@ -7,7 +7,6 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from random import getrandbits
@@ -50,8 +49,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(msgspec.Struct, frozen=True):
     """Who changes a key.
 
     Attributes:
@@ -94,8 +92,7 @@ def this_process() -> Author:
     return Author(os_actor())
 
 
-@dataclass(frozen=True, slots=True)
-class AuditQuestion:
+class AuditQuestion(msgspec.Struct, frozen=True):
     """Which entries are wanted, the newest first.
 
     Attributes:

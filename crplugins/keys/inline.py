@@ -1,9 +1,10 @@
 """InlineKeys: keys that stand in the configuration, or in Python."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, runtime_checkable
+
+import msgspec
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.final_newline import without_final_newline
@@ -48,12 +49,14 @@ class HasKeyTable(Protocol):
         """Another one after each change; None before there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class InlineKey:
+class InlineKey(msgspec.Struct, frozen=True):
     """A key with no policy: an id and a secret."""
 
     id: str
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"InlineKey(id={self.id!r})"
 
 
 class InlineKeys:

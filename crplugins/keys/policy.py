@@ -4,13 +4,13 @@ The sections here are the one description: the configuration reads its limits an
 keys, and the OpenAPI document of the admin API is made from them.
 """
 
-import dataclasses
 import sys
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self
 
+import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
 from crplugins.core import principal
@@ -257,9 +257,9 @@ def policy_to_dict(principal: Principal) -> dict[str, Any]:
 
 def limits_to_dict(limits: principal.Limits) -> dict[str, Any]:
     """What is set."""
-    words: dict[str, Any] = {field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)}
+    words: dict[str, Any] = msgspec.structs.asdict(limits)
     words |= {"burst": dict(limits.burst) or None, "shadow": limits.shadow or None}
-    words["queue"] = None if limits.queue is None else dataclasses.asdict(limits.queue)
+    words["queue"] = None if limits.queue is None else msgspec.structs.asdict(limits.queue)
     return {name: value for name, value in words.items() if value is not None}
 
 

@@ -29,6 +29,10 @@ class ChangeRefused(ConfigError):
     """What a change would make of a key is no key. The problems name the words; the key stays as it was."""
 
 
+class KeyFileError(ConfigError):
+    """A keys file that cannot be used. Its text names the file, and line and key of each problem; no values."""
+
+
 class KeyStore(Protocol):
     """Keys by id. Every change is atomic and visible to other processes within 2 s.
 

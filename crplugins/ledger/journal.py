@@ -23,7 +23,6 @@ import secrets
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -148,11 +147,10 @@ class Journal:
         os.close(self._descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
+class Remains(msgspec.Struct, frozen=True):
     """What a dead process has left: the lines of its journal, and whether all of the journal could be read."""
 
-    lines: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = msgspec.field(default_factory=list)
     whole: bool = True
 
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from crplugins.core.usage import usd
 
@@ -20,8 +21,7 @@ GROUPS: Final[Mapping[str, str]] = MappingProxyType(
 """By what usage can be grouped, and the column for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What to sum up.
 
     Attributes:
@@ -33,11 +33,10 @@ class Question:
     by: Sequence[str] = ()
     since: datetime | None = None
     until: datetime | None = None
-    only: Mapping[str, str] = field(default_factory=dict)
+    only: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
     """The requests of one group. `input_tokens` include cached and written ones, `output_tokens` reasoning.
 
     Answers from a cache are among the requests, and their tokens in no sum: no provider was paid for them.
@@ -64,7 +63,7 @@ class Sums:
     provider_cost_micro_usd: int
 
 
-MEASURES: Final = tuple(field.name for field in fields(Sums) if field.name != "group")
+MEASURES: Final = tuple(name for name in Sums.__struct_fields__ if name != "group")
 """The sums, in the order of the columns of `usage_daily`."""
 
 

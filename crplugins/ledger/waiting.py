@@ -1,7 +1,6 @@
 """What waits for the database: the lines in the journals of all processes on this machine, and in the spool."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +13,7 @@ MOST: Final = 20_000
 """Lines of the spool that are read: after a long outage there may be millions, which are on their way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """Lines, each record once, and how many more there are that have not been read."""
 
     lines: Sequence[bytes] = ()

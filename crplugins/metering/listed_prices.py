@@ -7,13 +7,14 @@ else the list of genai-prices. One list counts, and never two at once: a price i
 import os
 import time
 from base64 import b64encode
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 from weakref import WeakSet
+
+import msgspec
 
 from crplugins.core.network import Network
 from crplugins.metering.price_table import Forgetful, PricesByModel, PriceTable
@@ -57,8 +58,7 @@ def installed_source() -> str:
     return "no list, as neither litellm nor genai-prices is installed"
 
 
-@dataclass(frozen=True, slots=True)
-class NewList:
+class NewList(msgspec.Struct, frozen=True):
     """A list that was read, and what the file system or the server knows it by."""
 
     prices: PricesByModel

@@ -1,8 +1,8 @@
 """Document: a YAML text as plain data, with the line of every key."""
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
@@ -25,8 +25,7 @@ MOST_REPEATED: Final = 100_000
 the one before ten times, ten billion would come."""
 
 
-@dataclass(frozen=True, slots=True)
-class YamlDocument:
+class YamlDocument(msgspec.Struct, frozen=True):
     """What a YAML file holds; `problems` are those that do not keep the rest from being read.
 
     `root` says where in the text everything stands; None for an empty file.
@@ -35,7 +34,7 @@ class YamlDocument:
     data: dict[str, Any]
     source: Source
     problems: list[Problem]
-    root: yaml.MappingNode | None = field(default=None, repr=False)
+    root: yaml.MappingNode | None = None
 
 
 class _Loader(_Base):  # type: ignore[misc]  # libyaml's where there is one: ten times as fast

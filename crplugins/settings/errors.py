@@ -1,16 +1,15 @@
 """ConfigError: everything wrong with a configuration, each with its key and line. Never a value: it may be a secret."""
 
-import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: `("model_list", 0, "litellm_params", "api_base")`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong.
 
     Attributes:
@@ -49,8 +48,7 @@ class ConfigError(ValueError):
         super().__init__("\n".join(problem.sentence(file) for problem in self.problems))
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The file a configuration was read from, and the line of each key in it.
 
     Attributes:
@@ -58,8 +56,8 @@ class Source:
     """
 
     file: str | None = None
-    lines: Mapping[KeyPath, int] = field(default_factory=dict)
-    files: Mapping[KeyPath, str] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = msgspec.field(default_factory=dict)
+    files: Mapping[KeyPath, str] = msgspec.field(default_factory=dict)
 
     def error(self, problems: Iterable[Problem]) -> ConfigError:
         """The problems as an exception, each with the line of its key or of the nearest key around it."""
@@ -70,7 +68,7 @@ class Source:
         if problem.line is not None:
             return problem
         line, file = self.place(problem.path)
-        return dataclasses.replace(problem, line=line, file=file)
+        return msgspec.structs.replace(problem, line=line, file=file)
 
     def place(self, path: KeyPath) -> tuple[int | None, str | None]:
         """The line of a key or of the nearest key around it, and the file if it is an included one."""

@@ -12,11 +12,12 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
+
+import msgspec
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _VERIFYING: Final = ("verify-ca", "verify-full")
@@ -56,8 +57,7 @@ _INSTEAD: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """The words of one URL, read.
 
     Attributes:
@@ -70,8 +70,8 @@ class Words:
         system_certificates: the server's certificate is judged by those of the operating system.
     """
 
-    driver: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    driver: Mapping[str, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     schema: str | None = None
     connections: int | None = None
     connect_seconds: float | None = None
@@ -79,6 +79,11 @@ class Words:
     pool_seconds: float | None = None
     direct_tls: bool | None = None
     system_certificates: bool = False
+
+    def __repr__(self) -> str:
+        """Without the words of the driver, of which some are secrets."""
+        shown = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "driver"}
+        return f"Words({shown})"
 
     def arguments(self, hosts: str, timeout: float) -> dict[str, Any]:
         """The arguments of `asyncpg.connect` beside user, password and database.
@@ -140,7 +145,7 @@ def _refusal(name: str) -> str:
 def _for_driver(words: Words, name: str, value: str) -> Words:
     if name in _FILES:
         _require_file(name, value)
-    return replace(words, driver=MappingProxyType({**words.driver, name: value}))
+    return msgspec.structs.replace(words, driver=MappingProxyType({**words.driver, name: value}))
 
 
 def _require_file(name: str, value: str) -> None:
@@ -158,7 +163,7 @@ def _sslmode(words: Words, name: str, value: str) -> Words:
 
 def _sslrootcert(words: Words, name: str, value: str) -> Words:
     if value == _SYSTEM:
-        return replace(words, system_certificates=True)
+        return msgspec.structs.replace(words, system_certificates=True)
     _require_file(name, value)
     return _for_driver(words, name, value)
 
@@ -166,7 +171,7 @@ def _sslrootcert(words: Words, name: str, value: str) -> Words:
 def _sslnegotiation(words: Words, name: str, value: str) -> Words:
     if value not in ("postgres", "direct"):
         raise ValueError(f"must have '{name}' be one of postgres, direct")
-    return replace(words, direct_tls=value == "direct")
+    return msgspec.structs.replace(words, direct_tls=value == "direct")
 
 
 def _sessions(words: Words, name: str, value: str) -> Words:
@@ -176,7 +181,7 @@ def _sessions(words: Words, name: str, value: str) -> Words:
 
 
 def _setting(words: Words, name: str, value: str) -> Words:
-    return replace(words, settings=MappingProxyType({**words.settings, name: value}))
+    return msgspec.structs.replace(words, settings=MappingProxyType({**words.settings, name: value}))
 
 
 def _fallback_name(words: Words, _name: str, value: str) -> Words:
@@ -184,13 +189,13 @@ def _fallback_name(words: Words, _name: str, value: str) -> Words:
 
 
 def _schema(words: Words, _name: str, value: str) -> Words:
-    return replace(words, schema=value)
+    return msgspec.structs.replace(words, schema=value)
 
 
 def _connections(words: Words, name: str, value: str) -> Words:
     if not value.isdigit() or not 0 < int(value) <= 1000:
         raise ValueError(f"must have '{name}' be a number from 1 to 1000")
-    return replace(words, connections=int(value))
+    return msgspec.structs.replace(words, connections=int(value))
 
 
 def _seconds(value: str, name: str) -> float | None:
@@ -201,15 +206,15 @@ def _seconds(value: str, name: str) -> float | None:
 
 
 def _connect_timeout(words: Words, name: str, value: str) -> Words:
-    return replace(words, connect_seconds=_seconds(value, name))
+    return msgspec.structs.replace(words, connect_seconds=_seconds(value, name))
 
 
 def _socket_timeout(words: Words, name: str, value: str) -> Words:
-    return replace(words, statement_seconds=_seconds(value, name))
+    return msgspec.structs.replace(words, statement_seconds=_seconds(value, name))
 
 
 def _pool_timeout(words: Words, name: str, value: str) -> Words:
-    return replace(words, pool_seconds=_seconds(value, name))
+    return msgspec.structs.replace(words, pool_seconds=_seconds(value, name))
 
 
 _READERS: Final[Mapping[str, Callable[[Words, str, str], Words]]] = {

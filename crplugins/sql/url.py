@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlencode
+
+import msgspec
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.sql.postgresql_words import Words, read_words
@@ -37,8 +38,7 @@ _PARTS: Final = re.compile(
 _HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:,]*)(?::(?P<port>\d{1,5}))?")
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseUrl:
+class DatabaseUrl(msgspec.Struct, frozen=True):
     """A database, and how to connect to it.
 
     Attributes:
@@ -52,9 +52,13 @@ class DatabaseUrl:
     database: str | None
     uri: Mapping[str, str] | None = None
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     hosts: str = ""
-    words: Words = field(default_factory=Words)
+    words: Words = msgspec.field(default_factory=Words)
+
+    def __repr__(self) -> str:
+        """Without its password."""
+        return f"DatabaseUrl({self.backend!r}, {self.database!r}, user={self.user!r}, hosts={self.hosts!r})"
 
     @property
     def file(self) -> Path | None:

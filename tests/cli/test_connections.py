@@ -6,10 +6,11 @@ import logging
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.cli import bounds

@@ -1,6 +1,5 @@
 """The sections `limits` and `budgets`, and the limits and budget of a key."""
 
-import dataclasses
 from types import MappingProxyType
 from typing import Any
 
@@ -171,7 +170,7 @@ def test_a_mistake_is_named_with_its_place(section: Any, words: Any, place: str,
 
 
 def test_every_list_of_limits_names_the_same_ones() -> None:
-    fields = {field.name for field in dataclasses.fields(principal.Limits)}
+    fields = {*principal.Limits.__struct_fields__}
     assert (
         set(LIMIT_KEYS)
         == set(MEASURES)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import msgspec
 import typer
 
 from crplugins.cli.keys.source import (
@@ -113,7 +114,7 @@ class Names:
     def serve(self, principal: Principal, name: str) -> bool:
         """Whether `name`, of the key's `models` or aliases, leads to a model that is served."""
         if "*" not in name:
-            free = dataclasses.replace(principal, models=None)
+            free = msgspec.structs.replace(principal, models=None)
             return explain(free, name, self.table, served=self.served)[-1].ok
         known = [*map(Pattern.of, self.served), *(entry.pattern for entry in view_for(principal, self.table))]
         return any(pattern.meets(Pattern.of(name)) for pattern in known)

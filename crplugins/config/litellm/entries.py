@@ -1,8 +1,9 @@
 """The entries of a file's `model_list`, with what LiteLLM's sections say about every model written into each."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from crplugins.config.litellm.draft import Draft, listed, mapping, says_yes
 from crplugins.config.litellm.table import UNKNOWN, UNKNOWN_PARAMETER, KeyFate, key_table
@@ -107,7 +108,7 @@ def _counts_in_params(draft: Draft, key: str, value: Any, path: KeyPath) -> bool
         if nearest(key, LitellmParams.known_keys(), LitellmParams.likeness):
             return True  # for whoever checks our own keys
         hint = did_you_mean(key, LitellmParams.extras, LitellmParams.likeness)
-        fate = dataclasses.replace(UNKNOWN_PARAMETER, verb=UNKNOWN_PARAMETER.verb + hint)
+        fate = msgspec.structs.replace(UNKNOWN_PARAMETER, verb=UNKNOWN_PARAMETER.verb + hint)
     return draft.counts(fate, value, (*path, key))
 
 

@@ -7,9 +7,10 @@ neither a key that does not count nor, in a file of LiteLLM's alone, an entry th
 name that nobody serves (`fallbacks.py`). Which key is which stands in `keys.py`.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from crplugins.config.litellm.draft import Draft, listed, mapping
 from crplugins.config.litellm.entries import read_models
@@ -42,7 +43,7 @@ class LitellmReading(Draft):
 
     def placed(self, problem: Problem) -> Problem:
         """The problem at its place in the file."""
-        return dataclasses.replace(problem, path=self.place_of(problem.path))
+        return msgspec.structs.replace(problem, path=self.place_of(problem.path))
 
     def leave_out(self, problems: Sequence[Problem]) -> bool:
         """Takes off what is wrong and may be left out, for another attempt. False where something else is wrong too."""

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, get_args
+
+import msgspec
 
 from crplugins.config.litellm.keys.group import KeyFateKind
 from crplugins.config.litellm.reading import LitellmReading
@@ -102,7 +104,7 @@ class _Fates:
         line, file = document.source.place(path)
         fate, owner = self.of(path, value), self._owner(path)
         if len(owner) < len(path) and not (path[0] == "model_list" and len(owner) == 2 and len(path) == 3):
-            fate = replace(fate, say=f"as {format_path(owner)}")
+            fate = msgspec.structs.replace(fate, say=f"as {format_path(owner)}")
         return KeyRow(path, fate, line, file, _shown(path, value))
 
     def _owner(self, path: KeyPath) -> KeyPath:
@@ -143,7 +145,7 @@ def _misplaced(section: str, key: str) -> KeyFate | None:
 def _unknown(section: str, key: str) -> KeyFate:
     """What is said of a key that nobody knows, with the one that it may have been meant to be."""
     hint = did_you_mean(key, key_table().keys_in(section), _LIKENESS) if section in SETTINGS else ""
-    return replace(UNKNOWN, verb=UNKNOWN.verb + hint) if hint else UNKNOWN
+    return msgspec.structs.replace(UNKNOWN, verb=UNKNOWN.verb + hint) if hint else UNKNOWN
 
 
 def _depth_in_table(path: KeyPath) -> int:

@@ -1,17 +1,17 @@
 """FateTable: what becomes of each key of LiteLLM's, from the one list of them in `keys`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
+
+import msgspec
 
 from crplugins.config.litellm.keys import KEYS
 from crplugins.config.litellm.keys.group import KeyFateKind, KeyGroup
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFate:
+class KeyFate(msgspec.Struct, frozen=True):
     """What becomes of a key.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Reply: an answer that a plugin or a handler gives, and Refusal: one of an app that plugins may try again."""
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -30,8 +29,7 @@ class Reply(msgspec.Struct):
     push_to: Callable[[Push], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A 4xx or 5xx of the app with a JSON body."""
 
     status: int

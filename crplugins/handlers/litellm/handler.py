@@ -60,7 +60,7 @@ class LitellmHandler:
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
         try:
-            self._network = await asyncio.to_thread(self._deployment.network)
+            self._network = await asyncio.to_thread(lambda: self._deployment.network().ready())
             self._http = HttpClient(self._network)
             self._client = await asyncio.to_thread(self._make_client, self._litellm, self._network, self._http)
         except BaseException:

@@ -1,9 +1,10 @@
 """Fallbacks: the model names that answer in the place of another, when none of its own deployments does."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.patterns import Pattern, PatternTable, by_precedence
@@ -19,8 +20,7 @@ MOST_FALLBACKS: Final = 5
 """How many other names a request goes to: those of its own name, and those of theirs. LiteLLM's router has the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class FallbackNames:
+class FallbackNames(msgspec.Struct, frozen=True):
     """What is configured, by what went wrong. Which of these counts where several might is as in LiteLLM's router.
 
     Attributes:
@@ -30,9 +30,9 @@ class FallbackNames:
         default: for names that `on_failure` does not have.
     """
 
-    on_failure: NamesByName = field(default_factory=lambda: MappingProxyType({}))
-    on_long_prompt: NamesByName = field(default_factory=lambda: MappingProxyType({}))
-    on_refused_content: NamesByName = field(default_factory=lambda: MappingProxyType({}))
+    on_failure: NamesByName = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    on_long_prompt: NamesByName = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    on_refused_content: NamesByName = msgspec.field(default_factory=lambda: MappingProxyType({}))
     default: Sequence[str] = ()
 
 

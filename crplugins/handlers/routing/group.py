@@ -1,6 +1,6 @@
 """Group: the deployments of one model name, as the handler of that name."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
 from crplugins.core.body import Body
@@ -13,8 +13,9 @@ from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.balancing import Balancer, Turns
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.fallbacks import Fallbacks
-from crplugins.handlers.routing.rescue import with_rescue
 from crplugins.handlers.routing.retries import Retries
+
+Rescue = Callable[[Reply, AsyncGenerator[bytes, None], Attempts, Exchange, Body], Awaitable[Reply]]
 
 
 class Group(Unopened):
@@ -43,6 +44,7 @@ class Group(Unopened):
         self.retries: Final = retries or Retries()
         self.fallbacks: Final = fallbacks
         self.missing_usage: Final[MissingUsagePolicy] = missing_usage
+        self._rescue: Final = _rescue_of(candidates, fallbacks)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         attempts, kept_at = Attempts(self, exchange), exchange.kept_at
@@ -53,4 +55,13 @@ class Group(Unopened):
         reply = await attempts.next(body)
         if isinstance(reply.body, bytes) or exchange.unended is not None:  # who works in the background is asked again
             return reply
-        return await with_rescue(reply, reply.body, attempts, exchange, body)
+        return reply if self._rescue is None else await self._rescue(reply, reply.body, attempts, exchange, body)
+
+
+def _rescue_of(candidates: Sequence[Candidate], fallbacks: Fallbacks | None) -> Rescue | None:
+    """What gives a stream that breaks to another deployment, where one says so; else nothing of it is imported."""
+    if fallbacks is None and all(each.deployment.on_break.action == "error" for each in candidates):
+        return None
+    from crplugins.handlers.routing.rescue import with_rescue
+
+    return with_rescue

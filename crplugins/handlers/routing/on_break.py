@@ -1,7 +1,8 @@
 """OnBreak: what the configuration says about a stream that breaks after its first token."""
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 Action = Literal["error", "restart", "continue"]
 
@@ -11,8 +12,7 @@ HOLD_SECONDS: Final = 2.0
 model that thinks."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnBreak:
+class OnBreak(msgspec.Struct, frozen=True):
     """Of one deployment.
 
     Attributes:

@@ -1,9 +1,10 @@
 """RoutingSettings: what the configuration says about asking one deployment, and how often again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+
+import msgspec
 
 FailureKind = Literal[
     "BadRequestError",
@@ -25,8 +26,7 @@ COOLDOWN_SECONDS: Final = 4.0
 and one that is well again waits for its requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How often the same deployment is asked again for a request.
 
     Attributes:
@@ -36,11 +36,10 @@ class RetryPolicy:
     """
 
     retries: int = 1
-    by_kind: Mapping[FailureKind, int] = field(default_factory=lambda: MappingProxyType({}))
+    by_kind: Mapping[FailureKind, int] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingSettings:
+class RoutingSettings(msgspec.Struct, frozen=True):
     """Of one deployment.
 
     Attributes:
@@ -69,8 +68,7 @@ running, the one that answers soonest, the cheapest."""
 STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSettings:
+class GroupSettings(msgspec.Struct, frozen=True):
     """Of all deployments of one model name.
 
     Attributes:

@@ -16,7 +16,6 @@ changed. Without it the last one wins of two who change the same word. What a `P
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -121,7 +120,9 @@ class AdminApi:
 
     async def audit(self, request: Request, service: KeyService) -> Response:
         question = read_audit_question(request.query_params.multi_items(), service.now())
-        entries = await service.audit(replace(question, limit=question.limit + 1))  # one more tells whether there is
+        entries = await service.audit(
+            msgspec.structs.replace(question, limit=question.limit + 1)
+        )  # one more tells whether there is
         data = entries[: question.limit]
         return _json({"object": "list", "data": data, "has_more": len(entries) > len(data)})
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from crplugins.core.single_flight import SingleFlight
 from crplugins.handlers.upstream import UpstreamUnknown
-from crplugins.keys.file.file import KeyFileError
+from crplugins.keys.store import KeyFileError
 from crplugins.settings.errors import ConfigError, one_line
 
 logger = logging.getLogger("crplugins.config")

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.homes.gateway.admin_token import bad_field
 from crplugins.keys.etag import KeyChanged
-from crplugins.keys.file import KeyFileError
 from crplugins.keys.gathered import KeyFixed
 from crplugins.keys.refusals import unavailable
 from crplugins.keys.source import SourceUnavailable
-from crplugins.keys.store import KeyExists, NoSuchKey
+from crplugins.keys.store import KeyExists, KeyFileError, NoSuchKey
 from crplugins.settings.errors import ConfigError, format_path
 
 logger = logging.getLogger("crplugins.admin")

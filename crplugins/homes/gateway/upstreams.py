@@ -8,9 +8,10 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
+
+import msgspec
 
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
@@ -52,8 +53,7 @@ from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 logger = logging.getLogger("crplugins.gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """A deployment and the handler asked for it. Equal ones are served alike.
 
     `priced` is what its prices are made of.
@@ -76,7 +76,7 @@ class OpenHandler(Shared):
         self.served: Final = served
         self.upstream: Final = upstream
         self.handler: Final = handler
-        self.tls: Final = served.deployment.network().tls
+        self.certificates: Final = served.deployment.network().certificates
         self.health: Final = Health(served.deployment.routing)
 
     async def open(self) -> None:
@@ -334,7 +334,9 @@ def _kept(
 ) -> OpenHandler | None:
     """Takes the one out of `handlers` that serves this deployment already, with the certificates of today."""
     for number, each in enumerate(handlers):
-        if (each.served, each.upstream) == (served, upstream) and each.tls is served.deployment.network().tls:
+        if (each.served, each.upstream) != (served, upstream):
+            continue
+        if each.certificates == served.deployment.network().certificates:
             return handlers.pop(number)
     return None
 

@@ -6,12 +6,13 @@ settles when it was over, with the usage that was recorded.
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
+
+import msgspec
 
 from crplugins.config import Config
 from crplugins.core.bounded_map import BoundedMap
@@ -93,10 +94,10 @@ class Simulation:
         parts = Parts(config, prices, serves=prices.serves, spent=_known(spent))
         clock = self._loop.milliseconds
         parts.reservations = Reservations(MemoryStore(clock=clock), clock=clock)
-        rules = dataclasses.replace(parts.identities.rules, missing_session="ignore")
+        rules = msgspec.structs.replace(parts.identities.rules, missing_session="ignore")
         parts.identities = Identities(rules)
         limits, budgets = make(RateLimits, parts), make(Budgets, parts)
-        limits.rules = dataclasses.replace(limits.rules, per_client_address=NO_LIMITS)
+        limits.rules = msgspec.structs.replace(limits.rules, per_client_address=NO_LIMITS)
         self.shadowed: Final = (parts.aliases.shadowed, limits.shadowed, budgets.shadowed)
         self._plugins: Final = (parts.aliases, limits, budgets)
         self._pipeline: Final = Pipeline(self._plugins, Faults(), config.server.max_body_bytes)

@@ -43,7 +43,7 @@ class OpenReceiver(Shared):
 
     async def open(self) -> None:
         """Raises `ValueError` for an environment that names no usable proxy."""
-        network = await asyncio.to_thread(Network)  # reads files
+        network = await asyncio.to_thread(lambda: Network().ready(self._url))
         self._client = HttpClient(network, None if self._private else is_public)
 
     async def close(self) -> None:

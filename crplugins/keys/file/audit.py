@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from crplugins.keys.audit import AuditEntry, AuditQuestion
-from crplugins.keys.file.file import KeyFileError
+from crplugins.keys.store import KeyFileError
 from crplugins.settings.errors import Problem
 
 _BLOCK: Final = 64 * 1024

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from crplugins.keys.entry import FileEntry
-from crplugins.keys.file.file import BOM, Contents, KeyFile, KeyFileError
+from crplugins.keys.file.file import BOM, Contents, KeyFile
 from crplugins.keys.key import Key
+from crplugins.keys.store import KeyFileError
 from crplugins.settings.errors import Problem
 
 Edit = Callable[[MutableMapping[str, Any]], None]

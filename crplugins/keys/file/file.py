@@ -1,28 +1,25 @@
 """KeyFile: reads a keys file whole and replaces it whole. Blocks; callers stand in a thread."""
 
-import dataclasses
 import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from crplugins.core.collector import without_collector
 from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
+from crplugins.keys.store import KeyFileError
 from crplugins.settings.document import YamlDocument, read_document
 from crplugins.settings.errors import ConfigError, Problem, Source
 
 BOM: Final = "\ufeff"
-
-
-class KeyFileError(ConfigError):
-    """A keys file that cannot be used. Its text names the file, and line and key of each problem; no values."""
 
 
 class Stamp(NamedTuple):
@@ -35,8 +32,7 @@ class Stamp(NamedTuple):
     changed_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """A keys file as it was read: its text, what that says, and the keys. No `stamp` for text that is in no file yet.
 
     `document.data` has every key of the file, known or not; times are texts.
@@ -73,7 +69,7 @@ class KeyFile:
     def read(self) -> Contents:
         """The whole file, checked. Raises `KeyFileError`."""
         text, stamp = self.text()
-        return dataclasses.replace(self.parse(text), stamp=stamp)
+        return msgspec.structs.replace(self.parse(text), stamp=stamp)
 
     def parse(self, text: str) -> Contents:
         """`text` as the contents of the file, checked. Raises `KeyFileError`."""

@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Final
 
 from crplugins.core.shared import Shared
-from crplugins.keys.file.file import KeyFile, KeyFileError, Stamp
+from crplugins.keys.file.file import KeyFile, Stamp
 from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.file.store import FileStore
 from crplugins.keys.inline import KeyTable
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found, SourceUnavailable
+from crplugins.keys.store import KeyFileError
 
 POLL_SECONDS: Final = 0.25
 QUIET_SECONDS: Final = 1.4

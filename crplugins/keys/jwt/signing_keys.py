@@ -108,7 +108,7 @@ async def _from_url(url: str) -> bytes:
 
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
-        network = await asyncio.to_thread(Network)
+        network = await asyncio.to_thread(lambda: Network().ready())
         connector = aiohttp.TCPConnector(ssl=network.tls)
         async with (
             aiohttp.ClientSession(connector=connector, proxy=network.proxy(url), timeout=timeout) as session,

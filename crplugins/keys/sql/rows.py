@@ -1,11 +1,11 @@
 """Between rows and Keys."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, cast
 
+import msgspec
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -82,7 +82,7 @@ def read_key(rows: Sequence[Mapping[str, Any]]) -> Key:
     words = {name: values[name] for name in POLICY_KEYS if name != "budget"}  # which has columns of its own
     policy = read_section(PolicySection, words, ("api_key", values["id"]))
     return Key(
-        dataclasses.replace(policy.principal(), budget=_budget(values)),
+        msgspec.structs.replace(policy.principal(), budget=_budget(values)),
         tuple(sorted([_secret(row) for row in rows if row["secret_hash"] is not None], key=_age)),
         values["created_at"],
         not_before=values["not_before"],

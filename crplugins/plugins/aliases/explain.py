@@ -1,8 +1,9 @@
 """Alias tables for people: `explain` says what happens to a request for a name, `alias_warnings` what looks wrong."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from crplugins.core.fact import Fact, fact
 from crplugins.core.patterns import MeetingTable, NameSet, Pattern, name_set
@@ -14,8 +15,7 @@ from crplugins.plugins.aliases.table import AliasEntry, AliasMap, AliasTable, Al
 StepKind = Literal["alias", "weights", "allow_list", "target"]
 
 
-@dataclass(frozen=True, slots=True)
-class AliasStep:
+class AliasStep(msgspec.Struct, frozen=True):
     """One step of an explanation.
 
     Attributes:

@@ -6,7 +6,6 @@ in order of precedence; an `AliasMap` has the entries of one owner. `AliasView.c
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import msgspec
@@ -30,8 +29,7 @@ class AliasChainTooLong(AliasError):
     """More than `LONGEST_CHAIN` aliases that lead to one another. The message names the first of them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AliasEntry:
+class AliasEntry(msgspec.Struct, frozen=True, eq=False):
     """One alias: a name or pattern of the map `owner` (the gateway, a team or a key), and its targets."""
 
     owner: str
@@ -61,8 +59,7 @@ class Link(msgspec.Struct, frozen=True):
     target: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AliasMap:
+class AliasMap(msgspec.Struct, frozen=True, eq=False):
     """The aliases of one owner."""
 
     exact: Mapping[str, AliasEntry]
@@ -86,8 +83,7 @@ class AliasMap:
         yield from self.patterns
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AliasView:
+class AliasView(msgspec.Struct, frozen=True, eq=False):
     """The maps that apply to one caller, in order of precedence: the key's, its team's, the gateway's."""
 
     maps: tuple[AliasMap, ...]
@@ -130,8 +126,7 @@ class AliasView:
             yield from aliases
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AliasTable:
+class AliasTable(msgspec.Struct, frozen=True, eq=False):
     """The gateway's aliases and those of its teams.
 
     Raises `AliasError` for an alias that cannot be read, `AliasCycle` for aliases that form a cycle,
@@ -139,7 +134,7 @@ class AliasTable:
     """
 
     gateway: AliasView
-    teams: Mapping[str, AliasView] = field(default_factory=dict)
+    teams: Mapping[str, AliasView] = msgspec.field(default_factory=dict)
 
     @classmethod
     def parse(cls, aliases: Mapping[str, Any], teams: Mapping[str, Mapping[str, Any]] | None = None) -> Self:

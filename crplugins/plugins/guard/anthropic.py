@@ -6,9 +6,10 @@ system may speak too, as it does in Claude Code; which models know that, their p
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.plugins.guard.checks import (
@@ -48,8 +49,7 @@ _SYSTEM_ROLE: Final = (
 _EMPTY: Final = "messages: at least one message is required"
 
 
-@dataclass(frozen=True, slots=True)
-class AnthropicTurn:
+class AnthropicTurn(msgspec.Struct, frozen=True):
     """A message of a conversation."""
 
     def __call__(self, path: str, raw: bytes) -> None:
@@ -66,8 +66,7 @@ class AnthropicTurn:
         _CONTENT(f"{path}.content", bytes(members["content"]))
 
 
-@dataclass(frozen=True, slots=True)
-class AnthropicTurns:
+class AnthropicTurns(msgspec.Struct, frozen=True):
     """The messages: at least one."""
 
     def __call__(self, path: str, raw: bytes) -> None:
@@ -79,8 +78,7 @@ class AnthropicTurns:
 _TURNS: Final = Array(AnthropicTurn(), nullable=False, expected="a list")
 
 
-@dataclass(frozen=True, slots=True)
-class AnthropicTool:
+class AnthropicTool(msgspec.Struct, frozen=True):
     """A tool of the client, which has a name. What others need that run at Anthropic, it says: a toolset has none."""
 
     def __call__(self, path: str, raw: bytes) -> None:

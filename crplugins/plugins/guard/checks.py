@@ -6,7 +6,6 @@ most checks need only the first byte, and a refusal shows a number exactly as th
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -39,8 +38,7 @@ class Check(Protocol):
         """Raises `GatewayError` 400 if the JSON value `raw` at `path` is not acceptable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decimal:
+class Decimal(msgspec.Struct, frozen=True):
     """A number between two bounds. A boolean is not a number, an integer is."""
 
     low: float
@@ -59,8 +57,7 @@ class Decimal:
             raise above_maximum(path, "decimal", self.high, raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Integer:
+class Integer(msgspec.Struct, frozen=True):
     """A number without fraction or exponent, 1.0 not included; None is no bound."""
 
     low: int
@@ -79,8 +76,7 @@ class Integer:
             raise above_maximum(path, "integer", self.high, raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Boolean:
+class Boolean(msgspec.Struct, frozen=True):
     nullable: bool = True
 
     def __call__(self, path: str, raw: bytes) -> None:
@@ -88,8 +84,7 @@ class Boolean:
             raise invalid_type(path, "a boolean", raw)
 
 
-@dataclass(frozen=True, slots=True)
-class String:
+class String(msgspec.Struct, frozen=True):
     """A string of `shortest` to `longest` characters that matches `pattern`, as far as these are given."""
 
     longest: int | None = None
@@ -112,8 +107,7 @@ class String:
             raise no_match(path, self.pattern.pattern)
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(msgspec.Struct, frozen=True):
     """One of a set of strings; other strings pass if the set is `open`, because some provider may support them."""
 
     values: tuple[str, ...]
@@ -157,8 +151,7 @@ _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _object: Final = msgspec.json.Decoder(Members)
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(msgspec.Struct, frozen=True):
     """An array of `fewest` to `most` items, each passing `item`. `expected` is OpenAI's name for it in a refusal."""
 
     item: Check
@@ -179,8 +172,7 @@ class Array:
             self.item(f"{path}[{index}]", bytes(item))
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """An object with all `required` members, whose `members` pass their checks. Others pass if it is `open`."""
 
     members: Mapping[str, Check]
@@ -205,8 +197,7 @@ class Object:
                 check(f"{path}.{name}", bytes(raw))
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(msgspec.Struct, frozen=True):
     """An object whose `type` selects one of the variants; other types pass if it is `open`."""
 
     variants: Mapping[str, Object]
@@ -233,8 +224,7 @@ class Tagged:
         return self.variants.get(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(msgspec.Struct, frozen=True):
     """An object with names chosen by the client: at most `most` names of at most `longest_name` characters."""
 
     value: Check
@@ -255,8 +245,7 @@ class Map:
             self.value(f"{path}.{shortened(name)}", bytes(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(msgspec.Struct, frozen=True):
     """A value of one of several JSON types. `by_first_byte` has the check of each, by how such JSON begins."""
 
     by_first_byte: Mapping[bytes, Check]
@@ -272,8 +261,7 @@ class Either:
         check(path, raw)
 
 
-@dataclass(frozen=True, slots=True)
-class AnyObject:
+class AnyObject(msgspec.Struct, frozen=True):
     """An object of any content, such as a JSON schema."""
 
     nullable: bool = True
@@ -283,8 +271,7 @@ class AnyObject:
             raise invalid_type(path, "an object", raw)
 
 
-@dataclass(frozen=True, slots=True)
-class FastPath:
+class FastPath(msgspec.Struct, frozen=True):
     """A check with a typed decode in front of it, which is several times faster: what it accepts has passed.
 
     The decoder must accept nothing that the check, even a closed one, would refuse.
@@ -308,10 +295,10 @@ def closed(check: Check) -> Check:
 def _closed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _closed(member) for key, member in value.items()}
-    if not is_dataclass(value) or isinstance(value, type):
+    if not isinstance(value, msgspec.Struct):
         return value
-    changes = {field.name: _closed(getattr(value, field.name)) for field in fields(value)}
-    return replace(value, **changes | ({"open": False} if "open" in changes else {}))
+    changes = {name: _closed(getattr(value, name)) for name in value.__struct_fields__}
+    return msgspec.structs.replace(value, **changes | ({"open": False} if "open" in changes else {}))
 
 
 def items_of(path: str, raw: bytes, expected: str) -> list[msgspec.Raw]:

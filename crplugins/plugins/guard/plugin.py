@@ -58,19 +58,13 @@ class RequestGuard(Plugin):
             _check_names(fields, table)
         if table.first is not None:
             table.first(fields["messages"])
-        if not _all_pass(fields, table):  # of several faults the first in the order of the table is reported
+        try:
+            _check_values(fields, table)
+        except GatewayError:  # of several faults the first in the order of the table is reported
             _check_values({name: fields[name] for name in table.checks if name in fields}, table)
         for name, other in table.only_with:
             if name in fields and bytes(fields[name]) != b"null" and bytes(fields.get(other, b"null")) != b"true":
                 raise only_allowed_with(name, other)
-
-
-def _all_pass(fields: Fields, table: RequestTable) -> bool:
-    try:
-        _check_values(fields, table)
-    except GatewayError:
-        return False
-    return True
 
 
 def _check_values(fields: Fields, table: RequestTable) -> None:

@@ -1,7 +1,8 @@
 """The check of a prompt of completions and of the input of embeddings."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from crplugins.core.errors import invalid_type, kind
 from crplugins.plugins.guard.checks import items_of
@@ -12,8 +13,7 @@ EXPECTED: Final = "a string, an array of strings, an array of token integers, or
 _NUMBERS: Final = b"0123456789, \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Prompts:
+class Prompts(msgspec.Struct, frozen=True):
     """A text, a list of texts, the numbers of its tokens, or a list of such lists.
 
     Attributes:

@@ -6,7 +6,6 @@ OpenAI and Anthropic themselves refuse.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -35,8 +34,7 @@ from crplugins.plugins.guard.prompts import Prompts
 Fields = Mapping[str, msgspec.Raw]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RequestTable:
+class RequestTable(msgspec.Struct, frozen=True, kw_only=True):
     """The requests of one protocol.
 
     Attributes:
@@ -55,7 +53,7 @@ class RequestTable:
     attached: tuple[str, ...] = ()
     first: Callable[[msgspec.Raw], None] | None = None
     open: bool = False
-    reword: Callable[[GatewayError], GatewayError] = field(default=lambda error: error)
+    reword: Callable[[GatewayError], GatewayError] = lambda error: error
 
 
 _TEXT = String(nullable=False)
@@ -152,7 +150,7 @@ def _responses(*, strict: bool) -> RequestTable:
 
 
 def _compact(*, strict: bool) -> RequestTable:
-    return replace(_responses(strict=strict), required=(("input", "previous_response_id"),))
+    return msgspec.structs.replace(_responses(strict=strict), required=(("input", "previous_response_id"),))
 
 
 _DOCUMENTS = Array(
@@ -214,7 +212,9 @@ def _image_edits(*, strict: bool) -> RequestTable:
         "input_fidelity": OneOf(("high", "low"), open=True),
     }
     table = _images(strict=strict)
-    return replace(table, checks={**table.checks, **checks}, attached=("image", "image[]", "images[]", "images"))
+    return msgspec.structs.replace(
+        table, checks={**table.checks, **checks}, attached=("image", "image[]", "images[]", "images")
+    )
 
 
 def _image_variations(*, strict: bool) -> RequestTable:
@@ -266,7 +266,7 @@ def _messages(*, strict: bool) -> RequestTable:
 
 
 def _count_tokens(*, strict: bool) -> RequestTable:
-    return replace(_messages(strict=strict), required=(("messages",),))
+    return msgspec.structs.replace(_messages(strict=strict), required=(("messages",),))
 
 
 _MADE: Final[Mapping[str, Callable[..., RequestTable]]] = MappingProxyType({
@@ -283,6 +283,8 @@ def tables(*, strict: bool) -> Mapping[str, RequestTable]:
     if not strict:
         return made
     return {
-        name: table if table.open else replace(table, checks={each: closed(it) for each, it in table.checks.items()})
+        name: table
+        if table.open
+        else msgspec.structs.replace(table, checks={each: closed(it) for each, it in table.checks.items()})
         for name, table in made.items()
     }

@@ -4,8 +4,9 @@ Dashboards, rules and other people's queries use these names, so that a changed 
 Base units throughout: seconds, tokens, US dollars. All labels have closed or bounded sets of values.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 Kind = Literal["counter", "gauge", "histogram"]
 GaugeMode = Literal["livesum", "mostrecent"]
@@ -19,8 +20,7 @@ QUEUE_BUCKETS: Final = (0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(11))
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(msgspec.Struct, frozen=True):
     """One metric.
 
     Attributes:

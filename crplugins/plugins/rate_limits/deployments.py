@@ -1,12 +1,13 @@
 """DeploymentQuotas: how much a provider lets each deployment use, kept in the store of the limits."""
 
-import dataclasses
 import logging
 from collections import Counter
 from functools import partial
 from itertools import takewhile
 from types import TracebackType
 from typing import Final, NamedTuple, Self
+
+import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
@@ -197,7 +198,7 @@ class DeploymentQuota:
     def applied(self) -> AppliedLimits:
         """As they are now."""
         if self._concurrency is not None and self._limits.max_parallel_requests != self._concurrency.limit:
-            self._limits = dataclasses.replace(self._limits, max_parallel_requests=self._concurrency.limit)
+            self._limits = msgspec.structs.replace(self._limits, max_parallel_requests=self._concurrency.limit)
             self._applied = limits_of_deployment(self._limits, self._account, shadow=self._shadow)
         return self._applied
 

@@ -5,12 +5,12 @@
 needs.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Limits, Principal, Queue
@@ -64,8 +64,7 @@ TOTALS: Final[Mapping[str, Measure]] = {
 """The fields that `SessionLimits` has besides: what is used of them is free again when the session is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits(Limits):
+class SessionLimits(Limits, frozen=True):
     """How much a session may use: by time, and in all."""
 
     requests: int | None = None
@@ -80,8 +79,7 @@ def _no_names() -> Mapping[str, Limits]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class LimitRules:
+class LimitRules(msgspec.Struct, frozen=True):
     """Limits by scope. Each one whose scope a request is in applies to it.
 
     Attributes:
@@ -99,10 +97,10 @@ class LimitRules:
     """
 
     overall: Limits = NO_LIMITS
-    per_team: Mapping[str, Limits] = field(default_factory=_no_names)
-    per_model: Mapping[str, Limits] = field(default_factory=_no_names)
+    per_team: Mapping[str, Limits] = msgspec.field(default_factory=_no_names)
+    per_model: Mapping[str, Limits] = msgspec.field(default_factory=_no_names)
     per_key: Limits = NO_LIMITS
-    per_key_and_model: Mapping[str, Limits] = field(default_factory=_no_names)
+    per_key_and_model: Mapping[str, Limits] = msgspec.field(default_factory=_no_names)
     per_client_address: Limits = NO_LIMITS
     per_user: Limits = NO_LIMITS
     per_session: SessionLimits = NO_SESSION_LIMITS
@@ -120,7 +118,7 @@ class LimitRules:
         if any(getattr(own, name) is not None for name in MEASURES):
             return own
         if own.shadow or own.queue is not None:
-            return dataclasses.replace(
+            return msgspec.structs.replace(
                 self.per_key, shadow=own.shadow or self.per_key.shadow, queue=own.queue or self.per_key.queue
             )
         return self.per_key

@@ -50,7 +50,7 @@ async def test_nothing_of_a_stream_that_breaks_at_its_beginning_is_shown(
         assert (answer.status, kept.calls) == (200, [1, 1])
         assert text_of(answer.text) == "all is well"
         assert "error" not in answer.text
-        assert "003" not in answer.text
+        assert " 003" not in answer.text
         assert told(answer.text)["total_tokens"] == PROMPT + 40 + 23
         assert kept.attempts == [("initial", kept.attempts[0][1]), ("fallback", "")]
         await kept.agree(TokenUsage(PROMPT, 40), TokenUsage(20, 3), source="estimated")

@@ -1,6 +1,5 @@
 """What a change leaves in a keys file: everything that it is not about, as people wrote it."""
 
-import dataclasses
 import difflib
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -175,9 +174,7 @@ def comments(text):
 
 async def update(store):
     words = {"team": "research", "limits": Limits(requests_per_minute=7)}
-    await store.update(
-        "team-a", lambda key: replace(key, principal=dataclasses.replace(key.principal, **words), expires=LATER)
-    )
+    await store.update("team-a", lambda key: replace(key, principal=replace(key.principal, **words), expires=LATER))
 
 
 @pytest.mark.parametrize("change", [disable, enable, revoke, rotate, add, update], ids=lambda change: change.__name__)
