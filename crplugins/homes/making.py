@@ -29,7 +29,7 @@ def tracing(parts: Parts) -> Plugin:  # noqa: ARG001
 
 
 def metrics_page(parts: Parts) -> Plugin:
-    from crplugins.homes.metrics import MetricsPage  # prometheus_client, needed only here
+    from crplugins.homes.metrics import MetricsPage  # needed only here
 
     assert parts.scraper is not None, "`when` asks for metrics"
     assert parts.config.metrics is not None, "`when` asks for metrics"

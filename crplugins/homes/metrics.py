@@ -10,12 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
-from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from starlette.types import Receive, Scope, Send
 
 from crplugins.core.errors import GatewayError, Header, internal_error
@@ -36,6 +33,9 @@ from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.usage import Usage
 
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
 GZIP_LEVEL: Final = 1
 """The text repeats itself: higher levels cost several times as much and save little."""
 
@@ -44,20 +44,18 @@ Encode = Callable[[Any], bytes]
 logger = logging.getLogger("crplugins.metrics")
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapeRequest:
+class ScrapeRequest(NamedTuple):
     """What is asked for. Equal ones have the same answer."""
 
-    content_type: str
+    accept: str
     gzip: bool
     names: tuple[str, ...]
-    encode: Encode = field(compare=False)
 
     @classmethod
     def of(cls, query: bytes, headers: Iterable[Header]) -> "ScrapeRequest":
-        encode, content_type = _encoder(_header(headers, b"accept"))
         names = parse_qs(query.decode("latin-1")).get("name[]", ())
-        return cls(content_type, _accepts_gzip(_header(headers, b"accept-encoding")), tuple(sorted(names)), encode)
+        gzip = _accepts_gzip(_header(headers, b"accept-encoding"))
+        return cls(_header(headers, b"accept"), gzip, tuple(sorted(names)))
 
 
 class Rendered(NamedTuple):
@@ -126,7 +124,7 @@ class Scraper:
         self._watched.add(id(source))
         return True
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
         """The limits as they stand; a collector of prometheus_client's."""
         return () if self._gauges is None else self._gauges.collect()
 
@@ -169,8 +167,9 @@ class Scraper:
             raise internal_error() from None
 
     def _rendered(self, scrape: ScrapeRequest) -> Rendered:
-        body = scrape.encode(self.metrics.exposed(scrape.names))
-        headers = [(b"content-type", scrape.content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
+        encode, content_type = _encoder(scrape.accept)
+        body = encode(self.metrics.exposed(scrape.names))
+        headers = [(b"content-type", content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
         if scrape.gzip:
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             headers.append((b"content-encoding", b"gzip"))
@@ -231,6 +230,9 @@ def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | 
 
 
 def _encoder(accept: str) -> tuple[Encode, str]:
+    """In the thread: the first call imports prometheus_client."""
+    from prometheus_client.exposition import choose_encoder
+
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):  # a version that is no version

@@ -212,7 +212,7 @@ class Parts(msgspec.Struct, dict=True, eq=False):
         section = self.config.metrics
         if section is None:
             return None
-        from crplugins.plugins.metrics.plugin import Metrics  # prometheus_client, needed only here
+        from crplugins.plugins.metrics.plugin import Metrics  # needed only here
 
         keys = self.config.key_ids() if self.metric_keys is None else self.metric_keys
         names = dict.fromkeys(self.metric_names)

@@ -50,6 +50,8 @@ def multiprocess_directory() -> Iterator[Path]:
 
 def shared_directory() -> Path | None:
     """Where the processes keep their values; None if this process keeps its values in memory."""
+    if METRICS_DIRECTORY_VARIABLE not in os.environ and METRICS_DIRECTORY_VARIABLE.lower() not in os.environ:
+        return None  # without an import, which is left to the first scrape
     from prometheus_client import values
 
     shared = values.ValueClass is not values.MutexValue  # decided when it was imported

@@ -1,4 +1,4 @@
-"""Families: the metrics of the table, registered in one registry and scraped from it.
+"""Families: the metrics of the table, and how they are read by a scrape.
 
 Their values are in the memory of this process, as `memory.py` keeps them; or in files that several processes share, as
 prometheus_client does.
@@ -6,18 +6,17 @@ prometheus_client does.
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final, Protocol, TypeVar, cast
-
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
-from prometheus_client import Counter as SharedCounter
-from prometheus_client import Gauge as SharedGauge
-from prometheus_client import Histogram as SharedHistogram
-from prometheus_client.core import Metric, Sample
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from crplugins.plugins.metrics import table
 from crplugins.plugins.metrics.directory import shared_directory
-from crplugins.plugins.metrics.memory import Distribution, MemoryFamily, Sampled, Value
+from crplugins.plugins.metrics.memory import Distribution, MemoryFamily, Readable, Value
 from crplugins.plugins.metrics.table import Spec
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric, Sample
 
 
 class Adds(Protocol):
@@ -41,7 +40,7 @@ class Observes(Protocol):
 
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Sampled)
+M = TypeVar("M", bound=Readable)
 S_co = TypeVar("S_co", covariant=True)
 
 
@@ -56,13 +55,51 @@ Gauge = Labelled[Moves]
 Histogram = Labelled[Observes]
 
 
+class Collector(Protocol):
+    """Anything from which prometheus_client's encoders and registries read metrics."""
+
+    def collect(self) -> "Iterable[Metric]": ...
+
+
+class Registry:
+    """The registry from which the metrics are read: that of `given`, or one that is made when it is asked for.
+
+    prometheus_client, which is not imported before, takes 17 ms and a megabyte, and many gateways begin to serve long
+    before they are scraped. It is asked for in the thread of the scrape, while the event loop may still register.
+    """
+
+    def __init__(self, given: "CollectorRegistry | None") -> None:
+        self._registry = given
+        self._waiting: list[Collector] = []
+        self._making = Lock()
+
+    def register(self, collector: Collector) -> None:
+        """Raises ValueError if one that was given has one of the names already."""
+        with self._making:
+            if self._registry is None:
+                self._waiting.append(collector)
+            else:
+                self._registry.register(collector)
+
+    def made(self) -> "CollectorRegistry":
+        """In a thread: the first call imports, and reads files."""
+        fresh = _fresh_registry() if self._registry is None else self._registry
+        with self._making:
+            if self._registry is None:
+                self._registry = fresh
+                for collector in self._waiting:
+                    fresh.register(collector)
+                self._waiting.clear()
+            return self._registry
+
+
 class Families:
     """One object per metric that requests write. The metrics without labels are their only series.
 
-    Raises ValueError if the registry has one of the names already.
+    Raises ValueError if a registry that was given has one of the names already.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, inter_chunk: bool) -> None:
+    def __init__(self, registry: Registry, *, inter_chunk: bool) -> None:
         self._registry = registry
         self._shared = shared_directory() is not None
         self.requests: Final = self.counter(table.REQUESTS)
@@ -102,17 +139,25 @@ class Families:
 
     def counter(self, spec: Spec) -> Counter:
         if self._shared:
-            return SharedCounter(spec.name, spec.help, spec.labels, registry=self._registry)
+            from prometheus_client import Counter as SharedCounter
+
+            return SharedCounter(spec.name, spec.help, spec.labels, registry=self._registry.made())
         return self._registered(MemoryFamily(spec, Value))
 
     def gauge(self, spec: Spec) -> Gauge:
         if self._shared:
-            return SharedGauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
+            from prometheus_client import Gauge as SharedGauge
+
+            registry = self._registry.made()
+            return SharedGauge(spec.name, spec.help, spec.labels, registry=registry, multiprocess_mode=spec.mode)
         return self._registered(MemoryFamily(spec, Value))
 
     def _histogram(self, spec: Spec) -> Histogram:
         if self._shared:
-            return SharedHistogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+            from prometheus_client import Histogram as SharedHistogram
+
+            registry = self._registry.made()
+            return SharedHistogram(spec.name, spec.help, spec.labels, registry=registry, buckets=spec.buckets)
         return self._registered(MemoryFamily(spec, partial(Distribution, spec.buckets)))
 
     def _registered(self, family: MemoryFamily[M]) -> MemoryFamily[M]:
@@ -120,25 +165,17 @@ class Families:
         return family
 
 
-def fresh_registry() -> CollectorRegistry:
-    """A new registry, so that two gateways can run in one process, with the metrics of the process in it.
+def _fresh_registry() -> "CollectorRegistry":
+    """A new registry, so that two gateways can run in one process, with the metrics of the process in it."""
+    from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
-    The collectors are prometheus_client's own instances: a new one would read files, which must not happen on an event
-    loop.
-    """
     registry = CollectorRegistry(support_collectors_without_names=True)  # else `name[]` would not find theirs
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         registry.register(collector)
     return registry
 
 
-class Collector(Protocol):
-    """Anything from which prometheus_client's encoders and registries read metrics."""
-
-    def collect(self) -> Iterable[Metric]: ...
-
-
-def restricted(registry: CollectorRegistry, names: Iterable[str]) -> Collector:
+def restricted(registry: "CollectorRegistry", names: Iterable[str]) -> Collector:
     """The samples of these names; all of them if none is given."""
     chosen = list(names)
     return registry.restricted_registry(chosen) if chosen else registry
@@ -153,7 +190,9 @@ class WithoutCreated:
     def __init__(self, registry: Collector) -> None:
         self._registry = registry
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
+        from prometheus_client.core import Metric
+
         for metric in self._registry.collect():
             kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)  # a collector may keep its own
             kept.samples = _AllBut(metric.name + "_created", metric.samples)  # type: ignore[assignment]
@@ -163,9 +202,9 @@ class WithoutCreated:
 class _AllBut:
     """The samples that are not called `name`, one by one: see `MemoryFamily`."""
 
-    def __init__(self, name: str, samples: Iterable[Sample]) -> None:
+    def __init__(self, name: str, samples: "Iterable[Sample]") -> None:
         self._name = name
         self._samples = samples
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> "Iterator[Sample]":
         return (sample for sample in self._samples if sample.name != self._name)

@@ -8,9 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Final, Protocol
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from typing import TYPE_CHECKING, Final, Protocol
 
 from crplugins.core.outcome import ErrorType
 from crplugins.core.principal import Principal
@@ -19,6 +17,9 @@ from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.table import Spec
 from crplugins.plugins.rate_limits.plugin import RateLimits
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 UTILIZATION: Final = Spec(
     "crplugins_limit_utilization_ratio",
@@ -106,7 +107,9 @@ class LimitGauges:
         values[KEY_INFO] = dict(self._teams())
         self._values = values
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         values = self._values
         for spec in LIMITS_TABLE:
             family = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily

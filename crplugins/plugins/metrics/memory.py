@@ -2,18 +2,32 @@
 
 Each write is a read and an assignment between which the interpreter runs nobody else, so that none is lost, also where
 several threads write. prometheus_client's own take a lock for each, and 0.3 ms to make the series of one histogram.
+
+prometheus_client is imported by the first scrape: it takes time and memory that a start can do without.
 """
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from typing import Final, Generic, Protocol, TypeVar
-
-from prometheus_client.core import Exemplar, Metric, Sample
-from prometheus_client.utils import floatToGoString
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from crplugins.plugins.metrics.table import Spec
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric, Sample
+
+Observation = tuple[dict[str, str], float, float]
+"""The labels of an exemplar, what was observed, and when: seconds since 1970."""
+
+
+class Reading(NamedTuple):
+    """A number of a series: the end of its name, and of a bucket the bound and an exemplar."""
+
+    suffix: str
+    value: float
+    bound: float | None = None
+    exemplar: Observation | None = None
 
 
 class Value:
@@ -33,8 +47,8 @@ class Value:
     def set(self, value: float) -> None:
         self.value = value
 
-    def samples(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
-        yield Sample(name, dict(labels), self.value)
+    def readings(self) -> Iterator[Reading]:
+        yield Reading("", self.value)
 
 
 class Distribution:
@@ -45,7 +59,7 @@ class Distribution:
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, Observation] = {}
         self.sum = 0.0
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
@@ -53,23 +67,22 @@ class Distribution:
         self.counts[bucket] += 1
         self.sum += amount
         if exemplar is not None:
-            self.exemplars[bucket] = Exemplar(exemplar, amount, time.time())
+            self.exemplars[bucket] = (exemplar, amount, time.time())
 
-    def samples(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
+    def readings(self) -> Iterator[Reading]:
         totals = [*accumulate(self.counts)]
         for bucket, bound in enumerate((*self.bounds, float("inf"))):
-            within = {**labels, "le": floatToGoString(bound)}  # type: ignore[no-untyped-call]
-            yield Sample(f"{name}_bucket", within, float(totals[bucket]), None, self.exemplars.get(bucket))
-        yield Sample(f"{name}_count", dict(labels), float(totals[-1]))
-        yield Sample(f"{name}_sum", dict(labels), self.sum)
+            yield Reading("_bucket", float(totals[bucket]), bound, self.exemplars.get(bucket))
+        yield Reading("_count", float(totals[-1]))
+        yield Reading("_sum", self.sum)
 
 
-class Sampled(Protocol):
-    def samples(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
-        """As prometheus_client's encoders take them."""
+class Readable(Protocol):
+    def readings(self) -> Iterator[Reading]:
+        """Its numbers as they stand."""
 
 
-S = TypeVar("S", bound=Sampled)
+S = TypeVar("S", bound=Readable)
 
 
 class MemoryFamily(Generic[S]):
@@ -94,18 +107,27 @@ class MemoryFamily(Generic[S]):
             series = self._series[values] = self._make()
         return series
 
-    def describe(self) -> list[Metric]:
+    def describe(self) -> "list[Metric]":
         """Its name, which a registry has once."""
+        from prometheus_client.core import Metric
+
         return [Metric(self._name, self.spec.help, self.spec.kind)]
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
         (metric,) = self.describe()
         metric.samples = self  # type: ignore[assignment]  # the encoders only go through them
         return [metric]
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> "Iterator[Sample]":
+        from prometheus_client.core import Exemplar, Sample
+        from prometheus_client.utils import floatToGoString
+
+        name = self.spec.name
         for values, series in self._series.copy().items():  # the event loop may add to it meanwhile
-            yield from series.samples(self.spec.name, dict(zip(self.spec.labels, values, strict=True)))
+            labels = dict(zip(self.spec.labels, values, strict=True))
+            for suffix, value, bound, seen in series.readings():
+                within = labels if bound is None else {**labels, "le": floatToGoString(bound)}  # type: ignore[no-untyped-call]
+                yield Sample(name + suffix, within, value, None, None if seen is None else Exemplar(*seen))
 
     @property
     def _name(self) -> str:

@@ -11,9 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
-
-from prometheus_client import CollectorRegistry
+from typing import TYPE_CHECKING, Final
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
@@ -24,7 +22,7 @@ from crplugins.core.trace import trace_of
 from crplugins.metering.record import record_of
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.directory import open_shared_directory
-from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
+from crplugins.plugins.metrics.families import Collector, Families, Registry, WithoutCreated, restricted
 from crplugins.plugins.metrics.series import Series
 from crplugins.plugins.metrics.shared import (
     AdmissionState,
@@ -36,6 +34,9 @@ from crplugins.plugins.metrics.shared import (
     shared_values,
 )
 from crplugins.plugins.rate_limits.request import WAITS
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -78,14 +79,14 @@ class Metrics(Shared, Plugin):
         keys: Iterable[str] = (),
         *,
         key_cap: int = DEFAULT_KEY_CAP,
-        registry: CollectorRegistry | None = None,
+        registry: "CollectorRegistry | None" = None,
         inter_chunk: bool = False,
     ) -> None:
         open_shared_directory()
         self.reads_events = inter_chunk
         self.since: Final = time.time_ns()
-        self.registry: Final = fresh_registry() if registry is None else registry
-        self._families = Families(self.registry, inter_chunk=inter_chunk)
+        self._registry = Registry(registry)
+        self._families = Families(self._registry, inter_chunk=inter_chunk)
         self._series = Series(self._families, models, keys, key_cap)
         self._state = ObservedState()
         self._shared = shared_values(self._state, self._families)
@@ -94,7 +95,12 @@ class Metrics(Shared, Plugin):
         self._leave = self._families.in_flight.dec
         self._overhead = self._families.overhead.observe
         if self._shared is None:
-            self.registry.register(self._state)
+            self._registry.register(self._state)
+
+    @property
+    def registry(self) -> "CollectorRegistry":
+        """Where the metrics are registered. Call it in a thread: the first call may import prometheus_client."""
+        return self._registry.made()
 
     def on_request(self, exchange: Exchange) -> None:  # noqa: ARG002
         self._enter()
@@ -191,7 +197,7 @@ class Metrics(Shared, Plugin):
     def add_collector(self, collector: Collector) -> None:
         """Show what `collector` returns at each scrape: values that are the same in every worker."""
         if self._shared is None:
-            self.registry.register(collector)
+            self._registry.register(collector)
         else:
             self._shared.collectors.append(collector)
 

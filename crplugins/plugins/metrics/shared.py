@@ -10,11 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Final, Protocol, runtime_checkable
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from crplugins.core.outcome import HEALTH_STATES
 from crplugins.core.principal import PRIORITIES, Priority
@@ -42,6 +38,10 @@ from crplugins.plugins.metrics.table import (
     WEBHOOKS_PENDING,
     Spec,
 )
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
 
 Values = (
     Mapping[tuple[str, str, str], float]
@@ -200,7 +200,9 @@ class ObservedState:
                 total[labels] = total.get(labels, 0) + value
         return total
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         for spec, values in self.values():
             kind = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
             family = kind(spec.name, spec.help, labels=spec.labels)
@@ -255,8 +257,10 @@ class SharedValues:
                 await self._copying
         await asyncio.to_thread(leave, self._directory)
 
-    def gathered(self) -> CollectorRegistry:
+    def gathered(self) -> "CollectorRegistry":
         """The values of all processes, as they are now."""
+        from prometheus_client import CollectorRegistry
+
         sweep(self._directory)
         registry = CollectorRegistry(support_collectors_without_names=True)
         registry.register(_Files(self._directory))
@@ -285,7 +289,9 @@ class _Files:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
+        from prometheus_client.multiprocess import MultiProcessCollector
+
         files = [str(file) for file in self._directory.glob("*.db") if _size(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return merged
