@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crplugins.core.finish_reasons import openais_reason
-from crplugins.core.wire import thoughts_in
 from crplugins.handlers.litellm.extras import document_extras, message_extras, thinking_blocks_of
 from crplugins.handlers.litellm.finish import ProviderFailed, failed
-from crplugins.handlers.litellm.repair import refusal_of
 from crplugins.handlers.litellm.tool_calls import complete_calls
 from crplugins.handlers.litellm.usage import (
     UsageObject,
@@ -20,6 +18,7 @@ from crplugins.handlers.litellm.usage import (
     usage_object,
     usages_of_choice,
 )
+from crplugins.handlers.litellm.words import content_of, refusal_of
 
 Document = dict[str, Any]
 
@@ -74,8 +73,10 @@ def _finish(fields: Mapping[str, Any], message: Document) -> str:
 
 
 def _message(fields: Mapping[str, Any]) -> Document:
-    message: Document = {"role": "assistant", "content": fields.get("content"), "refusal": refusal_of(fields)}
-    if reasoning := thoughts_in(fields):
+    content, (text, reasoning) = fields.get("content"), content_of(fields)
+    content = content if isinstance(content, str) else text or None
+    message: Document = {"role": "assistant", "content": content, "refusal": refusal_of(fields)}
+    if reasoning:
         message["reasoning_content"] = reasoning
     if calls := complete_calls(fields.get("tool_calls")):
         message["tool_calls"] = calls

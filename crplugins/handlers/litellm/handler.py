@@ -221,6 +221,8 @@ class LitellmHandler:
                 return await asking
         except Exception as error:
             overdue = deadline if limit.expired() else None
+            if answer is not None and overdue is None and (completion := answer.completion()) is not None:
+                return completion
             raise self._failed(exchange, attempt, answer, error, overdue) from None
 
     def _failed(

@@ -19,11 +19,13 @@ from crplugins.core.chunk_reader import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
 from crplugins.core.request_json import MOST_CHOICES
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
 from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in, with_short_names
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.transport import is_ours
+from crplugins.handlers.litellm.words import content_of
 
 _TRANSPORTS: Final = (
     ("litellm.llms.custom_httpx.aiohttp_transport", "LiteLLMAiohttpTransport"),
@@ -59,6 +61,7 @@ class PlainAnswer:
         self._exchange = exchange
         self._skip_malformed = skip_malformed
         self._body: bytes | None = None
+        self._completion: bytes | None = None
         self._headers: Mapping[str, str] = {}
         self._failure: GatewayError | None = None
         self.unseen: list[Event] = []
@@ -86,6 +89,11 @@ class PlainAnswer:
         """The provider's own answer; None where none came through litellm's transports."""
         return self._body
 
+    def completion(self) -> Any:
+        """The answer in OpenAI's form, where it has one that litellm cannot read: parts in the place of a text, halves
+        of tokens. None without one."""
+        return None if self._completion is None else decode_with_halves(self._completion)
+
     def failure(self) -> GatewayError | None:
         """What an answer is in which litellm has found no completion; None without an answer."""
         return None if self._body is None else self._failures.whole.no_completion(self._body, self._headers)
@@ -101,7 +109,7 @@ class PlainAnswer:
 
     def begin(self) -> None:
         """A request is sent: what an earlier one was answered is not the answer."""
-        self._body = self._failure = None
+        self._body = self._completion = self._failure = None
         self.unseen = []
 
     def taken(self, status: int, headers: Mapping[str, str], path: str, body: bytes) -> bytes:
@@ -117,7 +125,7 @@ class PlainAnswer:
             if not 0 < choices <= max(self._exchange.choices, MOST_CHOICES):
                 self.unseen = [document]
                 raise self._failures.whole.no_completion(document.raw, self._headers)
-            body = document.raw
+            self._completion = body = _with_texts(document)
         self._body = body
         return with_short_names(body)
 
@@ -158,6 +166,21 @@ class PlainAnswer:
         if state.calls or not self._failures.leaves_out(attempt, self._skip_malformed):
             raise self._failures.malformed("an event is no chunk")
         state.lost = True
+
+
+def _with_texts(document: Event) -> bytes:
+    """The document with a text in the place of the parts of one: of those litellm refuses most, and loses some."""
+    choices = () if document.answer is None else document.answer.choices or ()
+    if not any(choice.message is not None and isinstance(choice.message.content, list) for choice in choices):
+        return document.raw
+    told = decode_with_halves(document.raw)
+    for choice in objects_of(told.get("choices")):
+        message = object_of(choice.get("message"))
+        text, thoughts = content_of(message)
+        message["content"] = text or None
+        if thoughts:
+            message["reasoning_content"] = thoughts
+    return encoded(told)
 
 
 def _events(stream: bytes) -> list[Event]:

@@ -15,7 +15,7 @@ from crplugins.core.errors import DONE_FRAME
 from crplugins.core.finish_reasons import openais_reason, reason_in
 from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
-from crplugins.core.wire import AnswerFacts, Choice, parts_of, thoughts_in
+from crplugins.core.wire import AnswerFacts, Choice
 from crplugins.core.wire import Delta as Facts
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
@@ -29,6 +29,7 @@ from crplugins.handlers.litellm.finish import ProviderFailed, failed
 from crplugins.handlers.litellm.tool_calls import ToolCalls
 from crplugins.handlers.litellm.unchanged import TextChunk
 from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
+from crplugins.handlers.litellm.words import content_of, refusal_of
 
 Delta = dict[str, Any]
 
@@ -331,7 +332,7 @@ class ChoiceState:
         """What the provider's delta says beside the role; empty for nothing."""
         fields = fields_of(raw)
         delta: Delta = {}
-        content, reasoning = _content(fields)
+        content, reasoning = content_of(fields)
         if content:
             delta["content"] = content
         if reasoning:
@@ -348,19 +349,3 @@ class ChoiceState:
                 delta["refusal"] = refusal
             delta |= message_extras(fields)
         return delta
-
-
-def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """Text and reasoning of a delta. Reasoning models of Mistral and Databricks put both into an array of parts."""
-    content = fields.get("content")
-    reasoning = thoughts_in(fields)
-    if isinstance(content, str) or not content:
-        return content or "", reasoning
-    parts = list(parts_of(plain(content)))
-    text = "".join(words for kind, words in parts if kind != "thinking")
-    return text, reasoning or "".join(words for kind, words in parts if kind == "thinking")
-
-
-def refusal_of(fields: Mapping[str, Any]) -> str | None:
-    """The refusal in a delta or a message. litellm moves it to `provider_specific_fields`."""
-    return text_of(fields.get("refusal")) or text_of(fields_of(fields.get("provider_specific_fields")).get("refusal"))

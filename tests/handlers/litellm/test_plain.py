@@ -195,3 +195,34 @@ async def test_other_requests_of_the_process_are_not_looked_at() -> None:
         async with httpx.AsyncClient() as client:
             answer = await client.post(f"{provider.base_url}/none", content=b"")
     assert answer.status_code == 404
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a text in parts": {"content": [{"type": "text", "text": "Good "}, {"type": "text", "text": "day."}]},
+    "a thought among the parts": {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True},
+            {"type": "text", "text": "Good day."},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("model", OPENAIS_WIRE)
+@pytest.mark.parametrize("message", ODD.values(), ids=ODD.keys())
+async def test_parts_in_the_place_of_a_text_are_told_as_a_text(model: str, message: dict[str, Any]) -> None:
+    odd = document()
+    odd["choices"][0]["message"] |= message
+    async with answered(model, json.dumps(odd).encode()) as asked:
+        told = (await asked.plain())["choices"][0]["message"]
+    assert told["content"] == "Good day."
+    assert told.get("reasoning_content", "") == ("Hm." if "thinking" in json.dumps(message) else "")
+
+
+@pytest.mark.parametrize("model", OPENAIS_WIRE)
+async def test_halves_of_tokens_are_no_reason_to_lose_an_answer(model: str) -> None:
+    odd = document()
+    odd["usage"] = {"prompt_tokens": 4.0, "completion_tokens": 3.5, "total_tokens": 7.5}
+    async with answered(model, json.dumps(odd).encode()) as asked:
+        told = await asked.plain()
+    assert told["choices"][0]["message"]["content"] == "Good day."
