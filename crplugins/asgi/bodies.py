@@ -10,6 +10,7 @@ from typing import Protocol
 
 from starlette.types import Message
 
+from crplugins.asgi.headers import with_body_headers
 from crplugins.asgi.sending import BODY
 from crplugins.core.answer_forms import readable_document
 from crplugins.core.chunk_reader import ChunkReader
@@ -377,8 +378,7 @@ class Gathered:
 
 def document_messages(start: Message, body: bytes) -> Iterable[Message]:
     """The two messages of a plain answer."""
-    headers = [h for h in start["headers"] if h[0] != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = with_body_headers(start["headers"], len(body))
     return ({**start, "headers": headers}, {"type": BODY, "body": body})
 
 

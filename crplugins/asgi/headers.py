@@ -1,12 +1,17 @@
 """What headers say of a body, and the headers that fit another one."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import Final
 
 from crplugins.core.errors import Header
 
 EVENT_STREAM: Final = b"text/event-stream"
 JSON: Final = b"application/json"
+
+name_of: Final = itemgetter(0)
+value_of: Final = itemgetter(1)
+"""For `map`, which goes through the dozen headers of a message many times faster than a loop of ours."""
 
 _OF_LENGTH: Final = (b"content-length", b"transfer-encoding")
 
@@ -39,8 +44,21 @@ def _media_type(value: bytes) -> bytes:
     return value.partition(b";")[0].strip().lower()
 
 
-def with_body_headers(headers: Iterable[Header], length: int) -> list[Header]:
-    """Headers that fit a replaced body of `length` bytes."""
-    kept = [h for h in headers if h[0] not in _OF_LENGTH]
-    kept.append((b"content-length", str(length).encode()))
-    return kept
+def with_body_headers(headers: Sequence[Header], length: int) -> list[Header]:
+    """Headers that fit a replaced body of `length` bytes. Of names in lower case."""
+    names = [*map(name_of, headers)]
+    fitted = [*headers]
+    if names.count(b"content-length") > 1 or b"transfer-encoding" in names:
+        fitted = [header for header in headers if header[0] not in _OF_LENGTH]
+    elif b"content-length" in names:
+        del fitted[names.index(b"content-length")]
+    fitted.append((b"content-length", b"%d" % length))
+    return fitted
+
+
+def with_lower_names(headers: Iterable[Header]) -> list[Header]:
+    """Django capitalises their names, against ASGI."""
+    headers = [*headers]
+    names = [*map(name_of, headers)]
+    lower = [*map(bytes.lower, names)]
+    return headers if names == lower else [*zip(lower, map(value_of, headers), strict=True)]

@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
-from crplugins.asgi.headers import EVENT_STREAM, JSON, readable_type
+from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names
 from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.push import FindPush
@@ -244,11 +244,11 @@ class Outgoing:
         exchange = self._exchange
         exchange.responded(message["status"])
         own = exchange.dialect.id_headers if self.outermost else ()
-        headers = [  # Django capitalises their names, against ASGI
-            (name, value) for key, value in message.get("headers", ()) if (name := key.lower()) not in own
-        ]
+        headers = with_lower_names(message.get("headers", ()))
+        if not {*own}.isdisjoint(map(name_of, headers)):
+            headers = [header for header in headers if header[0] not in own]
         for name in own:
-            headers.append((name, exchange.id.encode()))  # noqa: PERF401  # a comprehension is one call more
+            headers.append((name, exchange.id.encode()))  # a comprehension is one call more
         exchange.response_headers = headers
         try:
             self._run.response()

@@ -7,6 +7,7 @@ answers, `explain.py` explains the resolution of a name and warns about doubtful
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
@@ -193,6 +194,8 @@ def _rename_headers(exchange: Exchange, renaming: Renaming, resolved: Collection
     """
     headers = exchange.response_headers
     hidden = set(map(str.encode, renaming.hidden))
+    if hidden.isdisjoint(map(itemgetter(1), headers)):
+        return
     for place, (name, value) in enumerate(headers):
         if value in hidden and (name != MODEL_HEADER or value.decode() in resolved):
             requested = renaming.requested

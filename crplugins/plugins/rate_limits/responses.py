@@ -5,6 +5,7 @@ on tokens.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from crplugins.limits.limit import NEVER, Level, Limit, Reservation
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
 
 _PREFIXES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_IN_PREFIXES: Final = b"ratelimit-"
 _REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
 _TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
@@ -36,6 +38,8 @@ class LimitStatus(msgspec.Struct, frozen=True):
 
 def without_rate_limit_headers(headers: Sequence[Header]) -> list[Header]:
     """The headers without those of an app or a provider, which are not about the caller's limits."""
+    if _IN_PREFIXES not in b"\n".join([*map(itemgetter(0), headers)]):
+        return [*headers]
     return [header for header in headers if not header[0].startswith(_PREFIXES)]
 
 
