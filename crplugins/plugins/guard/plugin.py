@@ -58,9 +58,12 @@ class RequestGuard(Plugin):
             _check_names(fields, table)
         if table.first is not None:
             table.first(fields["messages"])
+        has_fault = False
         try:
             _check_values(fields, table)
-        except GatewayError:  # of several faults the first in the order of the table is reported
+        except GatewayError:  # not raised anew here: one error would hold the other, and a circle of all of the request
+            has_fault = True
+        if has_fault:  # of several faults the first in the order of the table is reported
             _check_values({name: fields[name] for name in table.checks if name in fields}, table)
         for name, other in table.only_with:
             if name in fields and bytes(fields[name]) != b"null" and bytes(fields.get(other, b"null")) != b"true":
