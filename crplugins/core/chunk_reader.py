@@ -124,7 +124,7 @@ def _named_as(first: bytes, event: Event) -> Event:
     if not head:
         return event
     whole = head | {name: value for name, value in chunk.items() if name not in head}
-    return event.with_data(encoded(whole), event.answer)
+    return event.with_data(encoded(whole))
 
 
 def _without_messages(event: Event) -> Event:

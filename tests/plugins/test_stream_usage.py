@@ -14,7 +14,7 @@ from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.testing import FrozenClock, drive
 from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, Watcher, messages
 
-USAGE = b'data: {"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+USAGE = b'data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
 NULL = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}\n\n'
 NULL_AND_MORE = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null,"obfuscation":"xyz"}\n\n'
 REFUSAL = b'{"error":{"message":"Unknown parameter: stream_options","type":"invalid_request_error"}}'
