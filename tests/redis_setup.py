@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.ports import free_port
+from tests.ports import free_cluster_port, free_port
 
 _TOP_LEVEL = {"evalsha", "eval", "script", "multi", "exec", "ping", "hello", "auth", "client", "select"}
 
@@ -27,7 +27,7 @@ class RedisServer:
         self._folder = tempfile.mkdtemp(prefix="crplugins-redis-")  # a socket's path may have 107 bytes only
         self._options = options
         self._process = None
-        self.port = free_port()
+        self.port = free_cluster_port() if "--cluster-enabled" in options else free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.socket = f"{self._folder}/redis.sock"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from crplugins.plugins.metrics import table
 from crplugins.plugins.metrics.directory import shared_directory
-from crplugins.plugins.metrics.memory import Distribution, MemoryFamily, Readable, Value
+from crplugins.plugins.metrics.memory import Distribution, MemoryFamily, Sampled, Value
 from crplugins.plugins.metrics.table import Spec
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Observes(Protocol):
 
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Readable)
+M = TypeVar("M", bound=Sampled)
 S_co = TypeVar("S_co", covariant=True)
 
 

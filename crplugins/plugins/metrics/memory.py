@@ -21,7 +21,7 @@ Observation = tuple[dict[str, str], float, float]
 """The labels of an exemplar, what was observed, and when: seconds since 1970."""
 
 
-class Reading(NamedTuple):
+class SeriesSample(NamedTuple):
     """A number of a series: the end of its name, and of a bucket the bound and an exemplar."""
 
     suffix: str
@@ -47,8 +47,8 @@ class Value:
     def set(self, value: float) -> None:
         self.value = value
 
-    def readings(self) -> Iterator[Reading]:
-        yield Reading("", self.value)
+    def samples(self) -> Iterator[SeriesSample]:
+        yield SeriesSample("", self.value)
 
 
 class Distribution:
@@ -69,20 +69,20 @@ class Distribution:
         if exemplar is not None:
             self.exemplars[bucket] = (exemplar, amount, time.time())
 
-    def readings(self) -> Iterator[Reading]:
+    def samples(self) -> Iterator[SeriesSample]:
         totals = [*accumulate(self.counts)]
         for bucket, bound in enumerate((*self.bounds, float("inf"))):
-            yield Reading("_bucket", float(totals[bucket]), bound, self.exemplars.get(bucket))
-        yield Reading("_count", float(totals[-1]))
-        yield Reading("_sum", self.sum)
+            yield SeriesSample("_bucket", float(totals[bucket]), bound, self.exemplars.get(bucket))
+        yield SeriesSample("_count", float(totals[-1]))
+        yield SeriesSample("_sum", self.sum)
 
 
-class Readable(Protocol):
-    def readings(self) -> Iterator[Reading]:
+class Sampled(Protocol):
+    def samples(self) -> Iterator[SeriesSample]:
         """Its numbers as they stand."""
 
 
-S = TypeVar("S", bound=Readable)
+S = TypeVar("S", bound=Sampled)
 
 
 class MemoryFamily(Generic[S]):
@@ -125,7 +125,7 @@ class MemoryFamily(Generic[S]):
         name = self.spec.name
         for values, series in self._series.copy().items():  # the event loop may add to it meanwhile
             labels = dict(zip(self.spec.labels, values, strict=True))
-            for suffix, value, bound, seen in series.readings():
+            for suffix, value, bound, seen in series.samples():
                 within = labels if bound is None else {**labels, "le": floatToGoString(bound)}  # type: ignore[no-untyped-call]
                 yield Sample(name + suffix, within, value, None, None if seen is None else Exemplar(*seen))
 
