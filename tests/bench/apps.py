@@ -175,16 +175,20 @@ def governed_litellm() -> Any:
 def _governed(handler: str) -> Any:
     from crplugins.homes.gateway.app import Gateway
 
-    folder = tempfile.mkdtemp(prefix="crplugins-bench-")
-    params = {"model": "openai/gpt-4o-mini", "api_base": UPSTREAM, "api_key": "sk-up"}
+    return Gateway(**governed_settings(handler, UPSTREAM, tempfile.mkdtemp(prefix="crplugins-bench-")))
+
+
+def governed_settings(handler: str, upstream: str, folder: str) -> dict[str, Any]:
+    """Its configuration, with the ledger in `folder`."""
+    params = {"model": "openai/gpt-4o-mini", "api_base": upstream, "api_key": "sk-up"}
     limits = {"requests_per_minute": 10**7, "tokens_per_minute": 10**10, "max_parallel_requests": 1000}
-    return Gateway(
-        model_list=[{"model_name": "gpt-4o-mini", "litellm_params": params, "handler": handler}],
-        aliases={"bench": "gpt-4o-mini"},
-        keys=[{"id": "bench", "secret": KEY, "limits": limits}],
-        ledger={"url": f"sqlite:///{folder}/usage.db"},
-        metrics={"token": None},
-    )
+    return {
+        "model_list": [{"model_name": "gpt-4o-mini", "litellm_params": params, "handler": handler}],
+        "aliases": {"bench": "gpt-4o-mini"},
+        "keys": [{"id": "bench", "secret": KEY, "limits": limits}],
+        "ledger": {"url": f"sqlite:///{folder}/usage.db"},
+        "metrics": {"token": None},
+    }
 
 
 def litellm_by_hand() -> Any:

@@ -1,4 +1,4 @@
-"""An app of `apps` under uvicorn in a process of its own, and the CPU time that process has used."""
+"""An app of `apps` under uvicorn, or a gateway under its own server, in a process of its own; and the CPU time of that."""
 
 import os
 import resource
@@ -6,9 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import yaml
 
 
 class Served:
@@ -24,7 +27,7 @@ class Served:
         self._cpu = cpu
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command, env=self._environ)
+        self._process = subprocess.Popen(self._command, env=self._environ, stdout=subprocess.DEVNULL)
         if (os.cpu_count() or 1) > 1:
             os.sched_setaffinity(self._process.pid, {self._cpu})
         _wait_for(self.port, self._process)
@@ -48,6 +51,17 @@ class Served:
         """CPU time of all its threads so far."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+class ServedGateway(Served):
+    """The same of a gateway with this configuration, under `crplugins serve` as people run it."""
+
+    def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
+        super().__init__("")
+        file = folder / "gateway.yaml"
+        file.write_text(yaml.safe_dump(settings))
+        command = Path(sys.executable).with_name("crplugins")
+        self._command = [str(command), "serve", "--config", str(file), "--port", str(self.port)]
 
 
 def _free_port() -> int:

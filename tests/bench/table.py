@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from tests.bench import load
-from tests.bench.apps import CHUNKS
+from tests.bench.apps import CHUNKS, governed_settings
 from tests.bench.litellm_proxy import ServedProxy
-from tests.bench.served import Served
+from tests.bench.served import Served, ServedGateway
 from tests.proxy_setup import MISSING
 
 ROUNDS: Final = int(os.environ.get("BENCH_ROUNDS", "5"))
-REQUESTS, STREAMS = 200, 16
+REQUESTS, STREAMS = 500, 24
 CONTROL: Final = "litellm_by_hand"
 ROWS: Final[Mapping[str, str]] = {
     "proxy": "a proxy written by hand with aiohttp",
@@ -52,8 +52,11 @@ def rounds() -> list[dict[str, Cost]]:
     with ExitStack() as stack:
         root = Path(stack.enter_context(TemporaryDirectory()))
         upstream = stack.enter_context(Served("upstream", factory=False, cpu=1)).url
-        names = [CONTROL, *(name for name in ROWS if name != "litellm")]
-        servers = {name: stack.enter_context(Served(name, upstream=upstream)) for name in names}
+        servers = {name: stack.enter_context(Served(name, upstream=upstream)) for name in (CONTROL, "proxy")}
+        for name, handler in (("governed", "direct"), ("governed_litellm", "litellm")):
+            (folder := root / name).mkdir()
+            gateway = ServedGateway(governed_settings(handler, upstream, str(folder)), folder)
+            servers[name] = stack.enter_context(gateway)
         if not MISSING:
             servers["litellm"] = stack.enter_context(ServedProxy("litellm", upstream, root / "proxy"))
         for server in servers.values():
