@@ -36,6 +36,10 @@ class YamlDocument(msgspec.Struct, frozen=True):
     problems: list[Problem]
     root: yaml.MappingNode | None = None
 
+    def __repr__(self) -> str:
+        """Without `root`, in which all of the text stands once more."""
+        return f"YamlDocument(data={self.data!r}, source={self.source!r}, problems={self.problems!r})"
+
 
 class _Loader(_Base):  # type: ignore[misc]  # libyaml's where there is one: ten times as fast
     """Leaves dates as text: `api_version: 2024-06-01` is no date."""

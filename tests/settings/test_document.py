@@ -2,6 +2,8 @@
 
 import pytest
 
+from crplugins.settings.document import read_document
+
 MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/m}}]\n"
 
 
@@ -106,3 +108,9 @@ def test_an_empty_file_serves_the_demo_model(load):
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(load):
     assert load("\ufeff" + MODEL).model_list[0].model_name == "m"
+
+
+def test_what_is_shown_of_a_document_has_its_text_once():
+    shown = repr(read_document("name: value-7", "gateway.yaml"))
+    assert shown.count("value-7") == 1
+    assert "ScalarNode" not in shown

@@ -120,9 +120,8 @@ class AdminApi:
 
     async def audit(self, request: Request, service: KeyService) -> Response:
         question = read_audit_question(request.query_params.multi_items(), service.now())
-        entries = await service.audit(
-            msgspec.structs.replace(question, limit=question.limit + 1)
-        )  # one more tells whether there is
+        one_more = msgspec.structs.replace(question, limit=question.limit + 1)  # which tells whether there is
+        entries = await service.audit(one_more)
         data = entries[: question.limit]
         return _json({"object": "list", "data": data, "has_more": len(entries) > len(data)})
 
