@@ -59,7 +59,7 @@ class Reservations(Shared):
         self._adjust_now = cast("_Now | None", getattr(store, "adjust_now", None))
         self._adjusted: Final[dict[str, Reservation]] = {}
         self._adjusting: Final[dict[str, asyncio.Task[None]]] = {}
-        self._live: Final = LiveReservations(store)
+        self._live: Final = LiveReservations(store, now=self._time)
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._entered = AsyncExitStack()
 
@@ -184,10 +184,13 @@ class LiveReservations:
 
     Args:
         lease: its length in milliseconds, as in `reserve`.
+        now: gives the time of a renewal; None for the store's own clock.
     """
 
-    def __init__(self, store: LimitStore, lease: int = LEASE_MILLISECONDS) -> None:
-        self._store, self._lease = store, lease
+    def __init__(
+        self, store: LimitStore, lease: int = LEASE_MILLISECONDS, *, now: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._store, self._lease, self._now = store, lease, now
         self._live: dict[str, Reservation] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -225,7 +228,7 @@ class LiveReservations:
     async def _renew_all(self) -> None:
         """Whatever goes wrong, there is a second attempt before anything expires."""
         try:
-            await self._store.renew(list(self._live.values()), lease=self._lease)
+            await self._store.renew(list(self._live.values()), lease=self._lease, now=self._now())
         except Exception as error:
             logger.warning("%d reservations could not be renewed: %s", len(self._live), error)
 

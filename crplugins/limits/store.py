@@ -19,7 +19,11 @@ class StoreUnavailable(Exception):
 
 
 class LimitStore(Protocol):
-    """`now` is in milliseconds since 1970; None for the store's own clock. All methods raise `StoreUnavailable`."""
+    """All methods raise `StoreUnavailable`.
+
+    `now` is in milliseconds since 1970; None for the store's own clocks. Leases, and the expiry of reservations, go by
+    one of them that a step of the wall clock does not move; a `now` that is given counts for them too.
+    """
 
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None

@@ -3,8 +3,12 @@
 `MemoryStore` keeps one for the life of the process, the SQLite store fills one from the rows that a transaction needs.
 
 One class for each kind of limit (`Leases`, `Meters`, `Windows`) keeps its states by key and offers the same steps:
-`check` a charge, `take` it, `settle` it. All of them put what they keep into one `ExpiryQueue`, so that memory is freed
-in the order of expiry. Times are milliseconds since 1970.
+`check` a charge, `take` it, `settle` it. They put what they keep into an `ExpiryQueue`, so that memory is freed in the
+order of expiry.
+
+Two clocks count, in milliseconds. Meters and windows go by `now`, the wall clock since 1970, for a window ends with its
+calendar period. Leases, and reservations with them, go by `steady`, which nobody sets: that a running request holds its
+place, and is settled, is no matter of the date.
 """
 
 from collections import OrderedDict
@@ -34,16 +38,17 @@ class LimitTable:
     """What `LimitStore` promises, without waiting for anything.
 
     Attributes:
-        reserved: when each reservation expires, by its id.
+        reserved: when each reservation expires, by its id, on the steady clock.
     """
 
-    __slots__ = ("_by_kind", "_expiries", "leases", "meters", "reserved", "windows")
+    __slots__ = ("_by_kind", "_expiries", "_lease_expiries", "leases", "meters", "reserved", "windows")
 
     def __init__(self) -> None:
         self._expiries: Final = ExpiryQueue()
+        self._lease_expiries: Final = ExpiryQueue()
         self.meters: Final = Meters(self._expiries)
         self.windows: Final = Windows(self._expiries)
-        self.leases: Final = Leases(self._expiries)
+        self.leases: Final = Leases(self._lease_expiries)
         self.reserved: Final[OrderedDict[str, int]] = OrderedDict()
         self._by_kind: Final[Mapping[LimitKind, Meters | Windows | Leases]] = {
             "meter": self.meters,
@@ -52,10 +57,11 @@ class LimitTable:
         }
 
     def __len__(self) -> int:
-        return len(self._expiries) + len(self.reserved)
+        return len(self._expiries) + len(self._lease_expiries) + len(self.reserved)
 
-    def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
+    def reserve(self, reservation: Reservation, lease: int, now: int, steady: int) -> Decision:
         by_kind, charges = self._by_kind, reservation.charges
+        self.leases.steady = steady
         checked = [by_kind[charge.limit.kind].check(charge.limit, charge.cost, now) for charge in charges]
         used, waits, levels = zip(*checked, strict=True) if checked else ((), (), ())
         if any(waits):
@@ -63,18 +69,18 @@ class LimitTable:
             for charge in charges:
                 by_kind[charge.limit.kind].set_back(charge.limit, now)
             return Decision(refused, waits[refused], levels)
-        holder, at, expiry = reservation.id, float(now), now + lease
+        holder, at, expiry = reservation.id, float(now), steady + lease
         for charge, before in zip(charges, used, strict=True):
             limit = charge.limit
             by_kind[limit.kind].take(limit, before, charge.cost, holder, at, expiry)
         self.reserved[holder] = expiry
         return Decision(None, 0, levels)
 
-    def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
+    def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int, steady: int) -> bool:
         by_kind, holder, charges = self._by_kind, reservation.id, reservation.charges
         if len(costs) != len(charges):
             raise ValueError(f"{len(costs)} costs for {len(charges)} charges")
-        if self.reserved.pop(holder, 0) <= now:
+        if self.reserved.pop(holder, 0) <= steady:
             return False
         at = float(now)
         for charge, cost in zip(charges, costs, strict=True):
@@ -82,8 +88,8 @@ class LimitTable:
             by_kind[limit.kind].settle(limit, cost - charge.cost, holder, debt, at)
         return True
 
-    def adjust(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
-        if self.reserved.get(reservation.id, 0) <= now:
+    def adjust(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int, steady: int) -> bool:
+        if self.reserved.get(reservation.id, 0) <= steady:
             return False
         for charge, cost in zip(reservation.charges, costs, strict=True):
             limit = charge.limit
@@ -91,16 +97,17 @@ class LimitTable:
                 self._by_kind[limit.kind].settle(limit, cost - charge.cost, reservation.id, debt, float(now))
         return True
 
-    def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:
+    def renew(self, reservations: Sequence[Reservation], lease: int, steady: int) -> None:
         for reservation in reservations:
-            if self.reserved.get(reservation.id, 0) > now:
-                self.reserved[reservation.id] = now + lease
+            if self.reserved.get(reservation.id, 0) > steady:
+                self.reserved[reservation.id] = steady + lease
                 self.reserved.move_to_end(reservation.id)
                 for charge in reservation.charges:
                     if charge.limit.kind == "lease":
-                        self.leases.renew(charge.limit.key, reservation.id, now + lease)
+                        self.leases.renew(charge.limit.key, reservation.id, steady + lease)
 
-    def levels(self, limits: Sequence[Limit], now: int) -> tuple[LimitReading, ...]:
+    def levels(self, limits: Sequence[Limit], now: int, steady: int) -> tuple[LimitReading, ...]:
+        self.leases.steady = steady
         return tuple([self._use(limit, now) for limit in limits])
 
     def _use(self, limit: Limit, now: int) -> LimitReading:
@@ -110,12 +117,14 @@ class LimitTable:
             recent = recently_charged(self.meters.states.get(limit.key), limit, now)
         return LimitReading(level.used, level.reset, recent)
 
-    def expire(self, now: int, most: int) -> None:
-        """Remove up to `most` states that have no effect any more, and as many expired reservations."""
+    def expire(self, now: int, steady: int, most: int) -> None:
+        """Remove up to `most` states of each clock that have no effect any more, and as many expired reservations."""
         self._expiries.expire(now, most)
+        if self.leases.states:
+            self._lease_expiries.expire(steady, most)
         reserved = self.reserved
         # The first is the one that was reserved or renewed first: it expires first, or soon enough.
-        while most and reserved and next(iter(reserved.values())) <= now:
+        while most and reserved and next(iter(reserved.values())) <= steady:
             reserved.popitem(last=False)
             most -= 1
 
@@ -210,18 +219,23 @@ class Windows:
 
 
 class Leases:
-    """The holders of leases, by the key of the limit."""
+    """The holders of leases, by the key of the limit.
 
-    __slots__ = ("_expiries", "states")
+    Attributes:
+        steady: the time of the present operation on the clock that leases go by, whatever time the steps are given.
+    """
+
+    __slots__ = ("_expiries", "states", "steady")
 
     def __init__(self, expiries: "ExpiryQueue") -> None:
         self.states: Final[dict[str, Holders]] = {}
         self._expiries: Final = expiries
+        self.steady = 0
 
-    def check(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+    def check(self, limit: Limit, cost: int, _now: int) -> tuple[float, int, Level]:
         """How many leases are held, how long a charge has to wait, and the level."""
         holders = self.states.get(limit.key)
-        live = holders.live(now) if holders else 0
+        live = holders.live(self.steady) if holders else 0
         wait, level = check_lease(limit, cost, live)
         return live, wait, level
 
@@ -232,10 +246,10 @@ class Leases:
             self._expiries.add(expiry, self, limit.key)
         holders.hold(holder, expiry)
 
-    def set_back(self, limit: Limit, now: int) -> None:
-        """Let no lease live longer than one taken `now`: its holder may have died while the clock was ahead."""
+    def set_back(self, limit: Limit, _now: int) -> None:
+        """Let no lease live longer than one taken now: its holder may have died while the clock was ahead."""
         if limit.key in self.states:
-            self.states[limit.key].shorten(now + LEASE_MILLISECONDS)
+            self.states[limit.key].shorten(self.steady + LEASE_MILLISECONDS)
 
     def settle(self, limit: Limit, _difference: int, holder: str, _debt: float, _now: float) -> None:
         if limit.key in self.states:

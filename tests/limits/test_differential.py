@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from crplugins.limits.limit import NEVER
-from crplugins.limits.memory import MemoryStore
+from crplugins.limits.memory import MemoryStore, unix_milliseconds
 from crplugins.limits.sqlite.store import SqliteStore
 from tests.limits.differential import COUNT, answers, differences, operations
 
@@ -29,8 +29,8 @@ async def test_a_clock_that_is_set_forward_and_back_is_followed_alike(tmp_path):
 
 
 async def test_the_removal_of_expired_state_changes_no_decision():
-    """One forgets by the moments it is given, which are long past; the other by a clock that stands before them."""
-    remembering, forgetting = MemoryStore(clock=lambda: 0), MemoryStore()
+    """One forgets by the moments it is given, for its own clock is ahead; the other by a clock that stands before them."""
+    remembering, forgetting = MemoryStore(clock=lambda: 0), MemoryStore(clock=unix_milliseconds)
     made = operations(4, 8_000, start=1_000_000_000_000, steady=True)
     assert await differences(remembering, forgetting, made) == []
     assert len(forgetting) < len(remembering) / 50

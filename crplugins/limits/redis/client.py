@@ -126,10 +126,10 @@ def _packed(command: tuple[str | int, ...]) -> bytes:
     return packed
 
 
-RESERVE: Final = LuaScript("meter", "reserve", answers=list)
-SETTLE: Final = LuaScript("meter", "settle", answers=int)
-RENEW: Final = LuaScript("renew")
-LEVELS: Final = LuaScript("meter", "levels", answers=list)
+RESERVE: Final = LuaScript("clock", "meter", "reserve", answers=list)
+SETTLE: Final = LuaScript("clock", "meter", "settle", answers=int)
+RENEW: Final = LuaScript("clock", "renew")
+LEVELS: Final = LuaScript("clock", "meter", "levels", answers=list)
 SEED: Final = LuaScript("seed")
 
 

@@ -1,15 +1,11 @@
 -- The levels of limits, without charging anything.
--- KEYS: each limit's state. ARGV: now in ms or '', then kind, amount and period of each limit.
+-- KEYS: each limit's state, and the clock. ARGV: now in ms or '', then kind, amount and period of each limit.
 -- Returns of each limit: used, reset in ms, and how much was charged recently.
 
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local now, steady = read_clocks(KEYS[#KEYS], ARGV[1])
 
 local answer = {}
-for i = 1, #KEYS do
+for i = 1, #KEYS - 1 do
   local a = 2 + (i - 1) * 3
   local key, kind = KEYS[i], ARGV[a]
   local amount, period = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
@@ -23,7 +19,7 @@ for i = 1, #KEYS do
     used = tonumber(redis.call('GET', key) or 0)
     reset = period - now
   else
-    used = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', now), '+inf')
+    used = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', steady), '+inf')
   end
   answer[#answer + 1] = math.floor(used)
   answer[#answer + 1] = reset

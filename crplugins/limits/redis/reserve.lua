@@ -1,20 +1,17 @@
 -- Charges all limits, or none if one of them refuses.
--- KEYS: the reservation's marker, then each limit's state.
+-- KEYS: the reservation's marker, then each limit's state, and the clock.
 -- ARGV: id, lease in ms, now in ms or '', then kind, amount, period, burst and cost of each limit.
 -- Returns {index of the limit that has to wait longest or 0, its wait in ms, used and reset in ms of each limit}.
 -- The TTL of keys only frees memory, a while late: whether something has expired is decided by the times in the values.
 
-local id, lease, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local id, lease = ARGV[1], tonumber(ARGV[2])
+local now, steady = read_clocks(KEYS[#KEYS], ARGV[3])
 
 local GARBAGE, LONGEST_LEASE = 60000, 60000
 local charges, refused, wait = {}, 0, 0
 local answer = {0, 0}
 
-for i = 1, #KEYS - 1 do
+for i = 1, #KEYS - 2 do
   local a = 4 + (i - 1) * 5
   local key, kind = KEYS[i + 1], ARGV[a]
   local amount, period, burst, cost = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
@@ -36,7 +33,7 @@ for i = 1, #KEYS - 1 do
       retry = cost > amount and -1 or math.max(1, reset)
     end
   else
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', steady)
     used = redis.call('ZCARD', key)
     if used + cost > amount then
       retry = 1000
@@ -59,7 +56,7 @@ if refused > 0 then
     if kind == 'meter' and meter.at and meter.at > now then
       write_meter(key, meter, used, 0, now, amount, period)
     elseif kind == 'lease' then
-      local latest = now + LONGEST_LEASE
+      local latest = steady + LONGEST_LEASE
       for _, holder in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', latest), '+inf')) do
         redis.call('ZADD', key, latest, holder)
       end
@@ -79,9 +76,9 @@ for _, charge in ipairs(charges) do
     redis.call('INCRBY', key, cost)
     redis.call('PEXPIRE', key, math.max(1, period - now) + GARBAGE)
   else
-    redis.call('ZADD', key, now + lease, id)
-    redis.call('PEXPIRE', key, lease + GARBAGE)
+    redis.call('ZADD', key, steady + lease, id)
+    redis.call('PEXPIRE', key, lease + KEPT)
   end
 end
-redis.call('SET', KEYS[1], now + lease, 'PX', lease + GARBAGE)
+redis.call('SET', KEYS[1], steady + lease, 'PX', lease + KEPT)
 return answer

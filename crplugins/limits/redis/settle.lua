@@ -1,25 +1,22 @@
 -- Replaces what was reserved by the real cost, and frees the leases. Idempotent. Or, for a reservation that goes on,
 -- replaces what was reserved, and leaves the leases.
--- KEYS: the reservation's marker, then each limit's state.
+-- KEYS: the reservation's marker, then each limit's state, and the clock.
 -- ARGV: id, debt, now in ms or '', '1' if it goes on or '', then kind, amount, period and difference of each limit.
 -- Returns 1; 0, and nothing is changed, if the reservation was settled before or has expired.
 
-local id, debt, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local id, debt = ARGV[1], tonumber(ARGV[2])
+local now, steady = read_clocks(KEYS[#KEYS], ARGV[3])
 
 local expiry = tonumber(redis.call('GET', KEYS[1]) or 0)
 local goes_on = ARGV[4] == '1'
 if not goes_on then
   redis.call('DEL', KEYS[1])
 end
-if expiry <= now then
+if expiry <= steady then
   return 0
 end
 
-for i = 1, #KEYS - 1 do
+for i = 1, #KEYS - 2 do
   local a = 5 + (i - 1) * 4
   local key, kind = KEYS[i + 1], ARGV[a]
   local amount, period, difference = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])

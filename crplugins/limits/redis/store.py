@@ -37,6 +37,7 @@ class RedisStore:
     def __init__(self, url: str, *, tag: str = "crp", seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
         self._client = RedisClient(url, f"crp:{{{tag}}}:", seconds=seconds, connections=connections)
         self._limit, self._marker = f"crp:{{{tag}}}:l:", f"crp:{{{tag}}}:r:"
+        self._clock = f"crp:{{{tag}}}:clock"
 
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
@@ -66,13 +67,13 @@ class RedisStore:
                 held = [charge.limit for charge in reservation.charges if charge.limit.kind == "lease"]
                 keys += (self._marker + reservation.id, *(self._limit + limit.key for limit in held))
                 arguments += (reservation.id, len(held))
-            await self._client.run(RENEW, keys, arguments)
+            await self._client.run(RENEW, [*keys, self._clock], arguments)
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         arguments: list[str | int] = [_moment(now)]
         for limit in limits:
             arguments += (limit.kind, limit.amount, limit.period)
-        keys = [self._limit + limit.key for limit in limits]
+        keys = [*[self._limit + limit.key for limit in limits], self._clock]
         numbers = await self._client.run(LEVELS, keys, arguments)
         return tuple(map(LimitReading, numbers[::3], numbers[1::3], numbers[2::3]))
 
@@ -98,7 +99,8 @@ class RedisStore:
         return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
 
     def _keys(self, reservation: Reservation) -> list[str]:
-        return [self._marker + reservation.id, *[self._limit + charge.limit.key for charge in reservation.charges]]
+        limits = [self._limit + charge.limit.key for charge in reservation.charges]
+        return [self._marker + reservation.id, *limits, self._clock]
 
 
 def _moment(now: int | None) -> int | str:

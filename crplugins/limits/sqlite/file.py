@@ -22,6 +22,7 @@ import msgspec
 
 from crplugins.limits.arithmetic import MeterState, window_expiry
 from crplugins.limits.limit import Limit
+from crplugins.limits.store import LEASE_MILLISECONDS
 from crplugins.limits.table import Holders, LimitTable
 
 T = TypeVar("T")
@@ -30,8 +31,17 @@ _TABLE: Final = "limit_state"
 
 _CREATE: Final = f"CREATE TABLE IF NOT EXISTS {_TABLE} (key TEXT PRIMARY KEY, value, ends REAL NOT NULL) WITHOUT ROWID"
 """`value` is of a meter its state without the limit, five doubles; of a window how much is used; of leases a JSON
-object of when they expire by holder; of a reservation when it expires. `ends` is when the row expires: after that it
-has no effect. Times are milliseconds since 1970."""
+object, as text, of when they expire by holder; of a reservation when it expires. `ends` is when the row expires: after
+that it has no effect. Times are milliseconds since 1970, but of leases and reservations since the machine's start."""
+
+_RESERVATION: Final = "reservation "
+"""Before the id of a reservation. No key of a limit begins like this."""
+
+_OF_LEASES: Final = f"(typeof(value) = 'text' OR substr(key, 1, {len(_RESERVATION)}) = '{_RESERVATION}')"
+_OF_ANOTHER_START: Final = f"DELETE FROM {_TABLE} WHERE ends > ? AND {_OF_LEASES}"  # noqa: S608
+_LATER: Final = LEASE_MILLISECONDS + 10_000
+"""How far from now the end of a lease is at most, and of one that another process is just taking: what ends later has
+been taken before the machine was started again, when its clock stood higher, and nobody holds it."""
 
 _PROBE: Final = f"SELECT key, value, ends FROM {_TABLE} LIMIT 1"  # noqa: S608  # nothing here comes from outside
 
@@ -55,10 +65,10 @@ class LimitFileError(Exception):
         self.reason: Final = reason
 
 
-def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
+def open_limit_file(path: Path, patience: float, steady: int) -> sqlite3.Connection:
     """A connection that waits for no lock, for the thread that has called. Only its owner may read a new file.
 
-    Waits `patience` seconds for other processes. Raises `LimitFileError`.
+    Waits `patience` seconds for other processes. `steady` is the time by the clock of leases. Raises `LimitFileError`.
     """
     try:
         _make(path)
@@ -66,7 +76,7 @@ def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise LimitFileError(path, f"cannot be opened: {getattr(error, 'strerror', error)}") from error
     try:
-        _prepare(connection, time.monotonic() + patience)
+        _prepare(connection, time.monotonic() + patience, steady)
     except sqlite3.Error as error:
         connection.close()
         raise LimitFileError(path, _reason(error)) from error
@@ -92,12 +102,13 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _prepare(connection: sqlite3.Connection, deadline: float) -> None:
+def _prepare(connection: sqlite3.Connection, deadline: float, steady: int) -> None:
     """Several processes may do this at once, and SQLite by itself waits for none of them while it switches to WAL."""
     while True:
         try:
             for statement in _PREPARE:
                 connection.execute(statement).fetchall()
+            connection.execute(_OF_ANOTHER_START, (steady + _LATER,))
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise
@@ -121,9 +132,6 @@ def _code(error: sqlite3.Error) -> int:
 
 _MOST: Final = 512
 """Rows of one statement."""
-
-_RESERVATION: Final = "reservation "
-"""Before the id of a reservation. No key of a limit begins like this."""
 
 _LARGEST: Final = 2**63 - 1
 """SQLite holds no larger number. A provider may report any use; it must not cost the other calls their transaction."""
@@ -193,7 +201,7 @@ class Rows:
                 used, expiry = windows.states[key]
                 yield key, min(used, _LARGEST), expiry
             elif key in leases.states:
-                yield key, msgspec.json.encode(leases.states[key].expiries), leases.expires_at(key)
+                yield key, msgspec.json.encode(leases.states[key].expiries).decode(), leases.expires_at(key)
         for key, each in self._reservations.items():
             if each in table.reserved:
                 yield key, table.reserved[each], table.reserved[each]
@@ -246,7 +254,10 @@ _PART: Final = 2 * _EVERY
 """Rows of one part: more than have been added, so that the table stays below twice what is in use."""
 
 _NEXT_PART: Final = f"SELECT count(*), max(key) FROM (SELECT key FROM {_TABLE} WHERE key > ? ORDER BY key LIMIT ?)"  # noqa: S608
-_DELETE_EXPIRED: Final = f"DELETE FROM {_TABLE} WHERE key > ? AND key <= ? AND ends <= ?"  # noqa: S608
+_DELETE_EXPIRED: Final = (
+    f"DELETE FROM {_TABLE} WHERE key > ? AND key <= ? AND "  # noqa: S608
+    f"CASE WHEN {_OF_LEASES} THEN ends <= ? ELSE ends <= ? END"
+)
 
 
 class Sweep:
@@ -257,15 +268,15 @@ class Sweep:
         self._written = 0
         self._reached = ""
 
-    def after(self, written: int, now: int) -> None:
-        """To be called in each transaction, with how many rows it has written."""
+    def after(self, written: int, now: int, steady: int) -> None:
+        """To be called in each transaction, with how many rows it has written, and the time by both clocks."""
         self._written += written
         if self._written >= _EVERY:
             self._written = 0
-            self._next_part(now)
+            self._next_part(now, steady)
 
-    def _next_part(self, now: int) -> None:
+    def _next_part(self, now: int, steady: int) -> None:
         looked_at, last = self._connection.execute(_NEXT_PART, (self._reached, _PART)).fetchone()
-        self._connection.execute(_DELETE_EXPIRED, (self._reached, last, now))
+        self._connection.execute(_DELETE_EXPIRED, (self._reached, last, steady, now))
         # At the end it starts again at once: ids of requests rise, and it would only follow the newest rows.
         self._reached = last if looked_at == _PART else ""

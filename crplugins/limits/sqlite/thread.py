@@ -32,17 +32,24 @@ _MOST_ROWS: Final = 512
 """Of one transaction, for which other processes wait. One call may have more."""
 
 
+class Clocks(NamedTuple):
+    """Milliseconds by the wall clock, and by the one that leases go by: all processes of the machine have the same."""
+
+    wall: Callable[[], int]
+    steady: Callable[[], int]
+
+
 class StoreCall(NamedTuple):
     """One call of the store.
 
     Attributes:
-        step: what it does to the table, given the time.
+        step: what it does to the table, given the time by both clocks.
         limits, reservations: whose states it needs; reservations by id.
-        now: the time, if the caller gave one.
+        now: the time by both clocks, if the caller gave one.
         result: where its result goes.
     """
 
-    step: Callable[[LimitTable, int], Any]
+    step: Callable[[LimitTable, int, int], Any]
     limits: Sequence[Limit]
     reservations: Sequence[str]
     now: int | None
@@ -59,9 +66,9 @@ class SqliteThread:
     If the file cannot be used any more, the running calls fail, and the next ones open it again.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
+    def __init__(self, path: Path, clocks: Clocks) -> None:
         self._path: Final = path
-        self._clock: Final = clock
+        self._clocks: Final = clocks
         self._calls: Final[SimpleQueue[StoreCall | None]] = SimpleQueue()
         self._transactions: Transactions | None = None
         self._thread: Final = threading.Thread(target=self._run, name="crplugins-limits", daemon=True)
@@ -126,7 +133,8 @@ class SqliteThread:
 
     def _reopen(self, *, patience: float = BUSY_SECONDS) -> "Transactions":
         if self._transactions is None:
-            self._transactions = Transactions(open_limit_file(self._path, patience), self._clock)
+            connection = open_limit_file(self._path, patience, self._clocks.steady())
+            self._transactions = Transactions(connection, self._clocks)
         return self._transactions
 
     def _close(self) -> None:
@@ -154,9 +162,9 @@ def _set_results(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any])
 class Transactions:
     """The transactions of one connection, in its thread."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
+    def __init__(self, connection: sqlite3.Connection, clocks: Clocks) -> None:
         self._connection: Final = connection
-        self._clock: Final = clock
+        self._clocks: Final = clocks
         self._sweep: Final = Sweep(connection)
 
     def run(self, calls: Sequence[StoreCall]) -> list[Any]:
@@ -196,17 +204,19 @@ class Transactions:
                 return
 
     def _results(self, calls: Sequence[StoreCall], rows: Rows) -> list[Any]:
-        now = self._clock()  # read while the lock is held, so that no other process has written a later time
+        # Read while the lock is held, so that no other process has written a later time.
+        now, steady = self._clocks.wall(), self._clocks.steady()
+        given = [call.now for call in calls if call.now is not None]
         table = rows.load()
-        moments = [now if call.now is None else call.now for call in calls]
-        results = [_result(call, table, moment) for call, moment in zip(calls, moments, strict=True)]
-        self._sweep.after(rows.save(table), min(now, *moments))  # a time in the future must not delete what is in use
+        results = [_result(call, table, now, steady) for call in calls]
+        # A time in the future must not delete what is in use.
+        self._sweep.after(rows.save(table), min([now, *given]), min([steady, *given]))
         return results
 
 
-def _result(call: StoreCall, table: LimitTable, moment: int) -> Any:
+def _result(call: StoreCall, table: LimitTable, now: int, steady: int) -> Any:
     """A call that fails does not affect the others."""
     try:
-        return call.step(table, moment)
+        return call.step(table, now, steady) if call.now is None else call.step(table, call.now, call.now)
     except Exception as error:
         return error

@@ -22,12 +22,13 @@ print(client.RESERVE.sha, client.SETTLE.sha, client.RENEW.sha, client.LEVELS.sha
 """
 
 
-def test_each_lua_file_of_the_package_is_one_script_but_meter_which_others_begin_with():
-    meter = LUA["meter.lua"]
-    scripts = [text for name, text in LUA.items() if name != "meter.lua"]
+def test_each_lua_file_of_the_package_is_one_script_but_the_two_that_others_begin_with():
+    clock, meter = LUA["clock.lua"], LUA["meter.lua"]
+    scripts = [text for name, text in LUA.items() if name not in ("clock.lua", "meter.lua")]
     assert len(scripts) == 5
-    assert sorted(script.text.removeprefix(meter) for script in SCRIPTS) == sorted(scripts)
-    assert all(script.text.startswith(meter) == ("read_meter" in script.text) for script in SCRIPTS)
+    assert sorted(script.text.removeprefix(clock).removeprefix(meter) for script in SCRIPTS) == sorted(scripts)
+    assert all(script.text.startswith(clock) == ("read_clocks" in script.text) for script in SCRIPTS)
+    assert all((meter in script.text) == ("read_meter" in script.text) for script in SCRIPTS)
 
 
 def test_the_scripts_are_found_in_a_package_that_is_no_folder(tmp_path):

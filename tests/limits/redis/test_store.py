@@ -113,7 +113,7 @@ async def test_all_keys_have_one_tag(redis):
     async with RedisStore(redis.url, tag="acme", seconds=PATIENT) as store:
         await reserved(store, *SIX)
     keys = redis.command("KEYS", "*").split(b"\r\n")[2::2]
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert all(key.startswith(b"crp:{acme}:") for key in keys)
 
 
@@ -156,7 +156,7 @@ async def test_state_is_kept_no_longer_than_it_matters(redis, store):
 
     assert 59_000 < lives("l:m") <= 60_000  # it drains in 30 s, and its use is remembered for a period
     assert 69_000 < lives(f"l:w/{end}") <= 70_000
-    assert 79_000 < lives("l:c") <= 80_000
+    assert DAY < lives("l:c") <= DAY + 20_000  # whoever set the server's clock would delete the leases of all otherwise
 
 
 async def test_a_window_is_raised_to_what_is_known_of_it_and_never_lowered(redis, store):

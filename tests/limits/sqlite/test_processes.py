@@ -61,7 +61,7 @@ def test_four_processes_with_200_concurrent_requests_each_get_exactly_50(tmp_pat
     assert told.total() == 800
 
 
-async def test_a_killed_process_gives_back_its_leases_in_the_time_of_a_lease_and_loses_no_more(tmp_path):
+async def test_a_killed_process_gives_back_its_leases_in_the_time_of_a_lease_and_loses_no_more(tmp_path, monkeypatch):
     path = tmp_path / "limits.db"
     limits = [LIMITS[kind].limit for kind in KINDS]
     with Process("hold", path, "killed", *KINDS) as process:
@@ -71,19 +71,20 @@ async def test_a_killed_process_gives_back_its_leases_in_the_time_of_a_lease_and
         process.kill()
     now = int(time.time() * 1000)
     async with SqliteStore(path) as store:
-        requests, tokens, budget, parallel = [level.used for level in await store.levels(limits, now=now)]
+        requests, tokens, budget, parallel = [level.used for level in await store.levels(limits)]
         assert requests in (0, 1)
         assert tokens in range(900, 1_001)  # some milliseconds have passed
         assert budget == parallel == 1
-        later = now + LEASE_MILLISECONDS
-        assert [level.used for level in await store.levels(limits[2:], now=later)] == [1, 0]
-        assert not await store.settle(Reservation("killed", tuple(LIMITS.values())), [0, 0, 0, 1], now=later)
+        steady = time.monotonic_ns
+        monkeypatch.setattr(time, "monotonic_ns", lambda: steady() + LEASE_MILLISECONDS * 1_000_000)
+        assert [level.used for level in await store.levels(limits[2:])] == [1, 0]
+        assert not await store.settle(Reservation("killed", tuple(LIMITS.values())), [0, 0, 0, 1])
         gone = await store.levels(limits[:2], now=now + DAY // 50)
         assert [level.used for level in gone] == [0, 0]
 
 
 @pytest.mark.parametrize("round_", range(4))
-async def test_a_process_killed_at_any_moment_loses_at_most_the_reservation_it_was_at(tmp_path, round_):
+async def test_a_process_killed_at_any_moment_loses_at_most_the_reservation_it_was_at(tmp_path, round_, monkeypatch):
     path = tmp_path / "limits.db"
     with Process("use_without_end", path, "killed") as process:
         assert process.hear() == "ready"
@@ -95,5 +96,6 @@ async def test_a_process_killed_at_any_moment_loses_at_most_the_reservation_it_w
         (spent,) = await store.levels([Limit("window", "spent", 1, END)])
         possible = {10 * (r - s) + 3 * s for r in (0, 1) for s in (0, 1) if said["r"] + r - said["s"] - s in (0, 1)}
         assert spent.used - 10 * (said["r"] - said["s"]) - 3 * said["s"] in possible
-        soon = int(time.time() * 1000) + LEASE_MILLISECONDS
-        assert (await store.levels([LIMITS["lease"].limit], now=soon))[0].used == 0
+        steady = time.monotonic_ns
+        monkeypatch.setattr(time, "monotonic_ns", lambda: steady() + LEASE_MILLISECONDS * 1_000_000)
+        assert (await store.levels([LIMITS["lease"].limit]))[0].used == 0

@@ -20,6 +20,7 @@ from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import DAY, lease, meter, request, window
 
 NOW = 1_767_225_600_000
+END = 4_000_000_000_000
 
 
 @pytest.fixture
@@ -207,6 +208,31 @@ async def test_rows_that_have_no_effect_any_more_are_deleted(path):
     assert 1_000 < most < 8_000  # of 60,000
 
 
+async def test_what_was_held_before_the_machine_was_started_again_is_held_by_nobody(path, monkeypatch):
+    """Its clock begins anew then, and a place that somebody held at the end would be taken for as long as it ran before."""
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 90 * 86_400 * 1_000_000_000)
+    held = request(lease(1), Charge(window(50, END), 40))
+    async with SqliteStore(path) as store:
+        assert (await store.reserve(held)).refused is None
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 30 * 1_000_000_000)
+    async with SqliteStore(path) as store:
+        assert [level.used for level in await store.levels([lease(1), window(50, END)])] == [0, 40]
+        assert not await store.settle(held, [1, 0])
+        assert (await store.reserve(request(lease(1)))).refused is None
+
+
+async def test_a_sweep_after_the_clock_was_set_deletes_nothing_that_is_held(path, monkeypatch):
+    wall = time.time_ns
+    held = request(lease(1))
+    async with SqliteStore(path) as store:
+        await store.reserve(held)
+        monkeypatch.setattr(time, "time_ns", lambda: wall() + 86_400_000 * 1_000_000_000)
+        for number in range(1_200):  # enough rows for two sweeps
+            await store.seed(window(50, END, key=f"{number}"), 1)
+        assert (await store.reserve(request(lease(1)))).refused == 0
+        assert await store.settle(held, [1])
+
+
 async def test_as_many_leases_as_one_likes(path, store):
     limit = lease(2_000)
     held = [request(limit) for _ in range(2_000)]
@@ -236,8 +262,8 @@ def test_a_second_store_of_a_process_lets_go_of_no_lock_of_the_first(path):
         )
         return int(done.stdout)
 
-    with closing(open_limit_file(path, 1)) as first:
-        open_limit_file(path, 1).close()
+    with closing(open_limit_file(path, 1, 0)) as first:
+        open_limit_file(path, 1, 0).close()
         assert counted_elsewhere() == 0
         first.execute("INSERT INTO limit_state VALUES ('a', 1, 2)")
         assert counted_elsewhere() == 1

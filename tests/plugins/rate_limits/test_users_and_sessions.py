@@ -169,7 +169,7 @@ async def test_in_memory_a_session_is_forgotten_when_it_has_been_idle() -> None:
     assert await statuses(plugin, RUN_1, RUN_1) == [200, 403]
     assert len(ground.store) == 1
     ground.clock.advance(26 * 3600)
-    ground.store._table.expire(round(ground.clock.time() * 1000), 10)
+    ground.store._table.expire(now := round(ground.clock.time() * 1000), now, 10)
     assert len(ground.store) == 0
     assert await statuses(plugin, RUN_1) == [200]
 
