@@ -119,6 +119,11 @@ class Families:
         self.cache_answers: Final = self.counter(table.CACHE_ANSWERS)
         self.cache_input_tokens: Final = self.counter(table.CACHE_INPUT_TOKENS)
         self.cache_output_tokens: Final = self.counter(table.CACHE_OUTPUT_TOKENS)
+        self.by_key: Final = (
+            self.input_tokens, self.output_tokens, self.cached_tokens, self.written_tokens, self.reasoning_tokens,
+            self.cost,
+        )  # fmt: skip
+        """Those that each model and key has from the start."""
         self.unmetered: Final = self.counter(table.UNMETERED)
         self.input_size: Final = self._histogram(table.INPUT_SIZE)
         self.output_size: Final = self._histogram(table.OUTPUT_SIZE)
@@ -136,6 +141,15 @@ class Families:
     def series(self, family: Labelled[T], *labels: str) -> T:
         """That of `labels`; of a metric without any the only one, which for prometheus_client is the metric itself."""
         return cast("T", family) if self._shared and not labels else family.labels(*labels)
+
+    @property
+    def removes(self) -> bool:
+        """Whether a series can be removed. Of files that processes share none can: they only grow."""
+        return not self._shared
+
+    def remove(self, family: Counter, *labels: str) -> None:
+        """The series of `labels`, if there is one."""
+        cast("MemoryFamily[Value]", family).remove(*labels)
 
     def counter(self, spec: Spec) -> Counter:
         if self._shared:

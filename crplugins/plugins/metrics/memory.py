@@ -107,6 +107,10 @@ class MemoryFamily(Generic[S]):
             series = self._series[values] = self._make()
         return series
 
+    def remove(self, *values: str) -> None:
+        """Show this series no more. Asked for again, it begins anew with 0."""
+        self._series.pop(values, None)
+
     def describe(self) -> "list[Metric]":
         """Its name, which a registry has once."""
         from prometheus_client.core import Metric

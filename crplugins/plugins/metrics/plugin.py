@@ -53,7 +53,9 @@ class Metrics(Shared, Plugin):
     pattern that matches, else `other`. `key_id` is the id of an authenticated key, `none` without one, `other` for keys
     past the cap; `crplugins_label_overflow_total` counts the replacements. Configured keys come first, so that all
     workers agree on them. Of other keys each worker admits the first that come: once the cap is reached, a key may have
-    its own series in one worker and be `other` in the next, and only their sum is exact.
+    its own series in one worker and be `other` in the next, and only their sum is exact. A key that was quiet for an
+    hour then makes room for a new one: its series end, and begin with 0 if it comes back, which Prometheus knows as a
+    restart. In files that several workers share nothing can be removed: there the first keys keep their series.
 
     Args:
         models: configured names, aliases and patterns with one `*`, in the order in which patterns are tried.
@@ -119,7 +121,9 @@ class Metrics(Shared, Plugin):
         self._leave()
         record = record_of(exchange)
         model = self._series.model(record.requested_model)
-        key = self._series.key(model, record.key_id)
+        now = exchange.timings.ended or exchange.clock()
+        key = self._series.key(model, record.key_id, now)
+        key.used = now
         key.ended[record.endpoint, record.status, record.error_type]()
         exemplar = _exemplar_of(exchange) if self._shared is None else None
         model.durations[record.stream][record.endpoint, record.outcome](record.duration_ms / 1e3, exemplar)
@@ -147,7 +151,7 @@ class Metrics(Shared, Plugin):
 
     def configure(self, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
         """Make series for these too: the configuration has changed. Series that have begun go on, whatever becomes of
-        their names."""
+        their names; those of a key that is no longer configured until another needs the room."""
         self._series.configure(models, keys, key_cap)
 
     @contextmanager

@@ -2,13 +2,13 @@
 
 Finding a metric's child by its labels costs more than writing it. So the methods that write are bound once, in one
 bundle per model (`ModelSeries`) and one per model and key (`KeySeries`): a request looks up two bundles and no child.
-`LabelGuard` and `Admitted` keep the number of label values bounded.
+`LabelGuard` and the classes of `slots.py` keep the number of label values bounded.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, product
 from math import prod
-from typing import Final, Generic, TypeVar, get_args
+from typing import Final, TypeVar, get_args
 
 from crplugins.core.dialects import ALL, CHAT
 from crplugins.core.exchange import Attempt, AttemptKind, FallbackReason, RescueKind
@@ -19,6 +19,7 @@ from crplugins.core.usage import usd
 from crplugins.limits.applicant import WAIT_ENDS
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
+from crplugins.plugins.metrics.slots import NEVER, Admitted, KeySlots
 from crplugins.plugins.metrics.table import (
     COOLDOWNS,
     DEPLOYMENT_RUNNING,
@@ -36,7 +37,6 @@ OTHER: Final = "other"
 NONE: Final = "none"
 """The `key_id` of requests without an authenticated key."""
 
-H = TypeVar("H", bound=Hashable)
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -67,7 +67,7 @@ class Series:
         self._families = families
         self.deployments = 0  # that have series of their own
         self._guard = LabelGuard(families)
-        self._key_ids: Admitted[str] = Admitted((), key_cap)
+        self._key_ids = KeySlots(key_cap, self._last_use)
         self.other: Final = ModelSeries(families, self._guard, OTHER)
         self._by_label = {OTHER: self.other}
         self._by_name: dict[str | None, ModelSeries] = {None: self.other, OTHER: self.other}
@@ -76,7 +76,7 @@ class Series:
     def configure(self, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
         """Make series for these. Those that there are stay."""
         self._key_ids.cap = key_cap
-        pinned = [key for key in list(dict.fromkeys(keys))[:key_cap] if self._key_ids.admit(key)]
+        pinned = self._key_ids.pin(list(dict.fromkeys(keys))[:key_cap])
         names = [Pattern.of(text) for text in models]
         for name in names:
             if name.text not in self._by_label:
@@ -89,7 +89,7 @@ class Series:
         """Without configured keys, the series of requests without a key are prepared."""
         models = [model for label, model in self._by_label.items() if label != OTHER]
         for model, key_id in islice(product(models, key_ids), PREPARED_PAIRS):
-            self.key(model, key_id).ended[CHAT.name, 200, ""]
+            self.key(model, key_id, NEVER).ended[CHAT.name, 200, ""]
 
     def model(self, name: str | None) -> "ModelSeries":
         """The bundle of a requested model; that of `other` if no name could be read."""
@@ -99,16 +99,29 @@ class Series:
         """For a name that is not configured itself: the first pattern that matches, in configured order."""
         return self._patterns.find(name) or OTHER
 
-    def key(self, model: "ModelSeries", key_id: str | None) -> "KeySeries":
-        return model.keys.get(key_id) or self._new_key(model, key_id)
+    def key(self, model: "ModelSeries", key_id: str | None, now: float) -> "KeySeries":
+        return model.keys.get(key_id) or self._new_key(model, key_id, now)
 
-    def _new_key(self, model: "ModelSeries", key_id: str | None) -> "KeySeries":
-        if key_id is not None and not self._key_ids.admit(key_id):
+    def _new_key(self, model: "ModelSeries", key_id: str | None, now: float) -> "KeySeries":
+        if key_id is not None and not self._key_ids.admit(key_id) and not self._takes_over(key_id, now):
             self._guard.overflow["key_id"]()
             key_id = OTHER
         if key_id not in model.keys:
             model.keys[key_id] = KeySeries(self._families, self._guard, model.label, NONE if key_id is None else key_id)
         return model.keys[key_id]
+
+    def _takes_over(self, key_id: str, now: float) -> bool:
+        """Whether a new key has series in the place of one that is quiet."""
+        if not self._families.removes or (quiet := self._key_ids.free_one(now)) is None:
+            return False
+        for model in self._by_label.values():
+            if (series := model.keys.pop(quiet, None)) is not None:
+                series.remove(self._families, model.label, quiet)
+        return self._key_ids.admit(key_id)
+
+    def _last_use(self, key_id: str) -> float:
+        bundles = [model.keys.get(key_id) for model in self._by_label.values()]
+        return max((bundle.used for bundle in bundles if bundle is not None), default=NEVER)
 
     def key_label(self, key_id: str) -> str | None:
         return key_id if self._key_ids.admit(key_id) else None
@@ -235,10 +248,14 @@ def _took(families: Families, guard: "LabelGuard", model: str) -> Callable[[str]
 
 
 class KeySeries:
-    """What is counted per model and key."""
+    """What is counted per model and key.
+
+    Attributes:
+        used: when it was used last, in seconds of the clock of requests.
+    """
 
     __slots__ = (
-        "cache", "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent",
+        "cache", "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent", "used",
         "written_tokens",
     )  # fmt: skip
 
@@ -249,6 +266,7 @@ class KeySeries:
                 return families.requests.labels(model, key, endpoint, str(status), error_type).inc
             return guard.replaced("code", families.requests.labels(model, key, endpoint, OTHER, error_type).inc)
 
+        self.used = NEVER
         self.ended: LazyDict[tuple[str, int, ErrorType], Write] = LazyDict(ended)
         self.input_tokens: Write = families.input_tokens.labels(model, key).inc
         self.output_tokens: Write = families.output_tokens.labels(model, key).inc
@@ -278,6 +296,14 @@ class KeySeries:
         self.cache[families.cache_answers]()
         self.cache[families.cache_input_tokens](record.usage.input_tokens)
         self.cache[families.cache_output_tokens](record.usage.output_tokens)
+
+    def remove(self, families: Families, model: str, key: str) -> None:
+        """Show none of its series any more: `model` and `key` are its labels."""
+        for endpoint, status, error_type in self.ended:
+            for code in (str(status), OTHER):
+                families.remove(families.requests, model, key, endpoint, code, error_type)
+        for family in (*families.by_key, *self.cache):
+            families.remove(family, model, key)
 
 
 class Dollars:
@@ -317,23 +343,6 @@ class LabelGuard:
             write()
 
         return counted
-
-
-class Admitted(Generic[H]):
-    """The values with series of their own: the pinned ones, then the first others that come, up to `cap` in all."""
-
-    def __init__(self, pinned: Iterable[H], cap: int) -> None:
-        self.cap = cap
-        self._admitted: Final = set(list(dict.fromkeys(pinned))[:cap])
-
-    def admit(self, value: H) -> bool:
-        """Whether the value has series of its own. None is ever removed: a series that has begun goes on."""
-        if value in self._admitted:
-            return True
-        if len(self._admitted) >= self.cap:
-            return False
-        self._admitted.add(value)
-        return True
 
 
 class LazyDict(dict[K, V]):
