@@ -29,10 +29,17 @@ def _type() -> re.Pattern[bytes]:
 
 @cache  # compiled with the first one that is asked about
 def _disposition() -> re.Pattern[bytes]:
-    """With quotes, as browsers write them, or with none around what needs none, as .NET does."""
+    """With quotes, as browsers write them, or with none around what needs none, as .NET does.
+
+    In the name of a file a backslash stands before a quote (RFC 7578 and curl), or is itself a part of the name
+    (browsers, which write a quote as `%22`). The last two kinds of `filename` are these two readings, and a name that
+    both can read begins and ends for both in the same places.
+    """
     return re.compile(
         rb'form-data[ \t]*+;[ \t]*+name=(?:"([^"\\\r\n]{1,256})"|([0-9A-Za-z._-]{1,256}))'
-        rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++))?"
+        rb"(?P<before>[ \t]*+;[ \t]*+filename\*=[^;\"\r\n]*+)?"
+        rb"(?P<file>[ \t]*+;[ \t]*+filename="
+        rb"(?:[0-9A-Za-z!#$%&'*+.^_`|~-]++|\"(?P<escaped>(?:[^\"\\\r\n]|\\[^\r\n])*+)\"|\"[^\"\r\n]*+\"))?"
         rb'(?P<named>[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?[ \t]*+',
         re.IGNORECASE,
     )
@@ -215,12 +222,20 @@ def _named(head: bytes) -> tuple[str, bool, bool]:
     disposition = _disposition().fullmatch(headers.get(b"content-disposition", b""))
     if disposition is None or headers.get(b"content-transfer-encoding", b"binary").lower() not in _CODINGS:
         raise _unreadable("a part of it has no name, or is encoded")
-    is_file = disposition["file"] is not None or disposition["named"] is not None
+    if _hides_a_name(disposition["escaped"] or b""):
+        raise _unreadable("the name of a file has a quote and another name in it")
+    is_file = any(disposition[each] is not None for each in ("before", "file", "named"))
     kind = _text().fullmatch(headers.get(b"content-type", b"text/plain"))
     if not is_file and kind is None:
         raise _unreadable("a part of it is neither a text in UTF-8 nor a file")
     narrow = not is_file and kind is not None and kind["narrow"] is not None
     return _text_of(disposition[1] or disposition[2]), is_file, narrow
+
+
+def _hides_a_name(filename: bytes) -> bool:
+    """Whether one who ends at the first quote, as if no backslash stood before it, would read more parameters then."""
+    behind = filename.partition(b'\\"')[2]
+    return b"=" in behind.partition(b";")[2]
 
 
 def _text_of(data: bytes) -> str:

@@ -79,6 +79,34 @@ def test_a_file_may_have_an_encoded_name_alone() -> None:
     assert read(part("file", SOUND, "; filename*=UTF-8''%C3%BC.wav") + END).files == ["file"]
 
 
+NAMES = {
+    "a quote as RFC 7578 and curl write it": '; filename="a\\"b.png"',
+    "a quote as browsers write it": '; filename="a%22b.png"',
+    "a quote at the end": '; filename="a\\""',
+    "nothing but quotes": '; filename="\\"\\"\\""',
+    "a backslash as curl writes it": '; filename="C:\\\\a.png"',
+    "a backslash as browsers write it": '; filename="C:\\a.png"',
+    "a backslash at the end": '; filename="C:\\"',
+    "a backslash and a quote": '; filename="a\\\\\\"b.png"',
+    "a semicolon": '; filename="a;b=c.png"',
+    "a semicolon behind a quote": '; filename="a\\"b; c.png"',
+    "a quote, and an encoded name behind": '; filename="a\\"b.png"; filename*=UTF-8\'\'a%22b.png',
+    "an encoded name before": "; filename*=UTF-8''%22%E2%82%AC.png; filename=\"a.png\"",
+    "an encoded name in another charset": "; filename*=iso-8859-1'en'%22%A3.png",
+    "no ASCII": '; filename="\u20ac\\"\u00fc.png"',
+    "nothing": '; filename=""',
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_may_have_any_name_and_its_bytes_stay(name: str) -> None:
+    raw = part("model", b"m") + part("image", SOUND, NAMES[name], "Content-Type: image/png\r\n") + END
+    form = read(raw)
+    assert (form.files, form.get("model", str), form.raw) == (["image"], "m", raw)
+    form.set("model", "another")
+    assert form.raw == raw.replace(b"\r\n\r\nm\r\n", b"\r\n\r\nanother\r\n", 1)
+
+
 @pytest.mark.parametrize("charset", ["US-ASCII", "ISO-8859-1", "windows-1252"])
 def test_another_charset_than_utf_8_is_taken_where_it_reads_the_same(charset: str) -> None:
     head = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: 8bit\r\n"
@@ -128,6 +156,10 @@ AMBIGUOUS = {
     "no name": b"--xYz\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + END,
     "two names": part("a", b"x", '; name="model"') + END,
     "a name behind a file's": part("a", b"x", '; filename="a"; name="model"') + END,
+    "a name behind a quote in a file's": part("a", b"x", '; filename="a\\"; name=\\"model"') + END,
+    "a name behind two quotes in a file's": part("a", b"x", '; filename="\\"\\";name*=model"') + END,
+    "a name behind a backslash at a file's end": part("a", b"x", '; filename="a\\"; name="model"') + END,
+    "a name behind a file's without an end": part("a", b"x", '; filename="a\\\\\\"; name=model') + END,
     "a name in another charset": part("a", b"x", "; name*=utf-8''model") + END,
     "a name without quotes and a second one": part("a", b"x").replace(b'"a"', b"a; name=model") + END,
     "the model with quotes and without": part("model", b"a").replace(b'"model"', b"model") + WHOLE,
