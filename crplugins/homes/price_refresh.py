@@ -44,7 +44,8 @@ class PriceRefresh:
             return found
         except NoPriceList as error:
             if str(error) != self._said:
-                logger.warning("the list of prices cannot be read: %s; the last good one still counts", error)
+                place = self._listed.place
+                logger.warning("the list of %s cannot be read: %s; the last good one still counts", place, error)
             self._said = str(error)
         except Exception:
             logger.exception("the list of prices cannot be read")

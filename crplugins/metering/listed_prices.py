@@ -27,6 +27,7 @@ FETCH_SECONDS: Final = 20.0
 
 _READ_SECONDS: Final = 5.0
 _PIECE: Final = 1 << 16
+_REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _TOO_LONG: Final = f"it is longer than {MAX_BYTES} bytes"
 
 
@@ -91,6 +92,15 @@ class ListedPrices:
         if self._current is None and self._file is not None:
             self.refresh()
         return self._current if self._current is not None else installed_prices()
+
+    @property
+    def place(self) -> str:
+        """Where the list is looked for, for operators: the key of the configuration, and the file or the address,
+        without what may be secret in it."""
+        if self._file is not None:
+            return f"prices.file {self._file}"
+        parts = urlsplit(self._url or "")
+        return f"prices.url {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def source(self) -> str:
@@ -210,6 +220,7 @@ def _of_url(url: str, known: str) -> tuple[bytes, str] | None:
         with error:
             if error.code == 304 and known:
                 return None
-            raise NoPriceList(f"status {error.code}") from None
+            moved = ", a redirection, which is not followed" if error.code in _REDIRECTIONS else ""
+            raise NoPriceList(f"status {error.code}{moved}") from None
     except (HTTPException, UnicodeError) as error:
         raise NoPriceList(type(error).__name__) from None

@@ -54,7 +54,7 @@ async def test_a_new_list_counts_without_a_restart_and_a_broken_one_is_logged_on
             await until(lambda: price() == 3_000_000)
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert [record.getMessage() for record in warnings] == [
-            "the list of prices cannot be read: it is no JSON object of models; the last good one still counts"
+            f"the list of prices.file {file} cannot be read: it is no JSON object of models; the last good one still counts"
         ]
 
 

@@ -186,7 +186,7 @@ def _endless(handler):
     [
         (lambda handler: send(handler, b"no", 500), "status 500"),
         (lambda handler: send(handler, b"", 304), "status 304"),
-        (lambda handler: send(handler, b"", 302, location="http://127.0.0.1:9/"), "status 302"),
+        (lambda handler: send(handler, b"", 302, location="http://127.0.0.1:9/"), "status 302, a redirection, which"),
         (lambda handler: send(handler, b"<html>"), "it is no JSON object of models"),
         (_broken, "it is no JSON object of models"),
         (lambda handler: handler.wfile.write(b"what?\r\n\r\n"), "BadStatusLine"),
@@ -202,6 +202,7 @@ def test_what_a_server_answers_amiss_is_a_reason_without_its_address(answer, rea
     assert listed() is installed_prices()
     assert "secret" not in str(raised.value) + listed.source
     assert "127.0.0.1" not in str(raised.value) + listed.source
+    assert (listed.place.startswith("prices.url http://127.0.0.1:"), "secret" in listed.place) == (True, False)
 
 
 def test_a_server_that_is_silent_or_slow_is_given_up(monkeypatch):
