@@ -17,6 +17,7 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.said import Said
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
+from crplugins.metering.drawings import drawn_tokens
 from crplugins.metering.prompt import prompt_of
 from crplugins.metering.silence import HiddenOutput
 
@@ -67,7 +68,7 @@ DEMAND: Final[Slot[Demand]] = Slot("metering.demand")
 
 
 def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
-    """The tokens of the messages and tools, and as many as the answer may have.
+    """The tokens of the messages and tools, and as many as the answer, or the pictures that are to be drawn, may have.
 
     Raises `GatewayError` 400 for a body that is not JSON.
     """
@@ -75,6 +76,8 @@ def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
     if body is None:
         return NO_DEMAND
     limit, choices = _output_limit(exchange, body)
+    if exchange.dialect.draws and (drawn := drawn_tokens(_model(exchange), body)):
+        limit, estimated_output_tokens = None, drawn
     output = estimated_output_tokens * choices if limit is None else limit
     demand = Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None, choices)
     exchange.slots[DEMAND] = demand

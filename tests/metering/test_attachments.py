@@ -37,6 +37,12 @@ SQUARE = Size(1024, 1024)
         ("gpt-image-1", SQUARE, False, 65 + 129),
         ("openai/gpt-image-1-mini", Size(1025, 1024), False, 65 + 2 * 129),
         ("gpt-image-1.5", Size(1920, 1080), False, 65 + 2 * 129),
+        ("gpt-image-2", SQUARE, False, 1024),
+        ("openai/gpt-image-2-2026-04-21", Size(512, 512), False, 1024),  # made twice as large
+        ("gpt-image-2", Size(256, 256), False, 256),
+        ("gpt-image-2", Size(1536, 1024), False, 1536),
+        ("gpt-image-2", Size(4000, 4000), False, 1521),
+        ("gpt-image-2", Size(1024, 64), False, 32 * 11),  # as wide as three times its height
         ("some-model", Size(750, 100), False, 100),
     ],
 )
@@ -53,7 +59,8 @@ def test_a_picture_that_is_to_be_kept_as_it_is_takes_more_of_a_model_that_edits_
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(1, 2**20), Size(2**20, 2**20), Size(2**20, 1)])
 @pytest.mark.parametrize(
-    "model", ["gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5.5", "claude-x", "gemini-3", "gpt-image-1", "m"]
+    "model",
+    ["gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5.5", "claude-x", "gemini-3", "gpt-image-1", "gpt-image-2", "m"],
 )
 def test_no_picture_takes_more_than_the_largest_that_a_provider_accepts(model: str, size: Size) -> None:
     assert 1 <= image_tokens(model, size) <= 50_000

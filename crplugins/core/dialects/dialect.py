@@ -50,6 +50,7 @@ class Dialect:
             several each counts to some server, so an answer may be as long as the largest says.
         parameters: those of chat completions that mean the same in it.
         generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
+        draws: an answer is pictures, of which some models' are paid by tokens that the request says.
         uses_tokens: an answer is made by a model. One that is not costs nothing.
         optional: upstreams may speak the protocol around it and lack this, so that their 404 says nothing about the
             model.
@@ -80,6 +81,7 @@ class Dialect:
     output_limits: tuple[str, ...] = ()
     parameters: Collection[str] = ()
     generates: bool = True
+    draws: bool = False
     uses_tokens: bool = True
     optional: bool = False
     form: bool = False

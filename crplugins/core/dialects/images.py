@@ -24,6 +24,7 @@ class Images(Counted):
 
     name = "images"
     path = "/images/generations"
+    draws = True
     prompt: tuple[str, ...] = ("prompt",)
     ends: tuple[str, ...] = ("image_generation.completed",)
 
