@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from crplugins.core.dialects import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MODERATIONS, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.upstream_errors import refuses_stream_options
@@ -40,6 +40,12 @@ METERED: Final[Mapping[str, Dialect]] = MappingProxyType(
     }
 )
 """Call types that use tokens, and their protocols. Limits of chat completions alone would be no limits."""
+
+DEFAULT_MODELS: Final[Mapping[str, str]] = MappingProxyType(
+    dict.fromkeys(("moderation", "amoderation"), MODERATIONS.default_model)
+)
+"""Whom a request without a model means. LiteLLM asks OpenAI then, with a key of the environment, and passes by the
+deployment that is configured."""
 
 CLIENT_LEFT: Final = 499
 """LiteLLM's status for a client that left, under `cancel_on_disconnect`."""
@@ -88,6 +94,8 @@ class ProxyCallback(CustomLogger):
         kind = getattr(call_type, "value", call_type)
         if (dialect := METERED.get(kind)) is not None:
             await admit(self._runtime, user_api_key_dict, data, dialect)
+        elif not data.get("model") and (named := DEFAULT_MODELS.get(kind)) is not None:
+            data["model"] = named
         return data
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:

@@ -33,7 +33,10 @@ LISTED: Final = ("/v1/moderations", "/model_group/info", "/v1/files/")
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     app = f"tests.homes.litellm_proxy.every_route:{request.param}"
     environ = {"LITELLM_DISABLE_LAZY_ROUTES": "1"} if LONG else {}  # its optional features: another minute of imports
-    with running_proxy(tmp_path_factory.mktemp(request.param), app, ours=OURS, environ=environ) as running:
+    served = {name: {"model": f"openai/{name}"} for name in ("fake-model", "omni-moderation-latest")}
+    served["adapted"] = {"model": "hosted_vllm/fake-model"}
+    folder = tmp_path_factory.mktemp(request.param)
+    with running_proxy(folder, app, ours=OURS, environ=environ, served=served) as running:
         yield running
 
 
@@ -178,6 +181,18 @@ async def test_an_admins_key_and_a_listed_path_open_more(proxy: Proxy, provider:
     assert (await send(proxy, "GET", "/model_group/info")).status_code == 200
     listed = await send(proxy, "POST", "/v1/moderations", model="fake-model", input="hi")
     assert listed.status_code != 403, listed.text
+
+
+@pytest.mark.parametrize("body", [{"input": "hi"}, {"input": ["a", "b"], "model": None}, {"input": "hi", "model": ""}])
+@pytest.mark.parametrize("key", [CLIENT, ADMIN])
+async def test_a_moderation_without_a_model_is_by_the_one_that_it_means(
+    proxy: Proxy, provider: EveryEndpoint, body: dict[str, Any], key: str
+) -> None:
+    answer = await send(proxy, "POST", "/v1/moderations", key, **body)
+    assert (answer.status_code, answer.json()["model"]) == (200, "omni-moderation-latest"), answer.text
+    assert [(request.path, request.model) for request in provider.requests] == [
+        ("/v1/moderations", "omni-moderation-latest")
+    ]
 
 
 async def test_nobody_without_a_key_makes_a_paid_call(proxy: Proxy, provider: EveryEndpoint) -> None:
