@@ -60,6 +60,16 @@ async def test_a_stream_is_known_by_its_bytes(behind, content_type):
         assert text_of(answer.body) == "Good day"
 
 
+@pytest.mark.parametrize("handler", ["direct", "litellm"])
+async def test_pieces_that_begin_with_all_that_was_said_are_a_models_own(behind, handler):
+    """Whether a server tells all of the text so far in each, or its model counts up, nobody can know."""
+    async with behind(handler=handler) as gateway:
+        counted = [ROLE, *map(says, ("1", "12", "123", "1234", "1234")), says(None, "stop"), DONE]
+        gateway.provider.enqueue(Script(events=counted))
+        answer = await gateway.post(stream=True)
+        assert (answer.status, text_of(answer.body)) == (200, "11212312341234")
+
+
 @pytest.mark.parametrize("content_type", TYPES)
 @pytest.mark.parametrize("before", [b"", b"\n\n  ", b": waiting\n\n: waiting\n\n", b"\xef\xbb\xbf"])
 async def test_a_document_is_known_by_its_bytes(behind, content_type, before):
