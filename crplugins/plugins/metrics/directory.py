@@ -71,6 +71,7 @@ def open_shared_directory() -> None:
     if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         raise _unusable(directory, "which is no folder that can be written to")
     try:
+        hidden_file(directory, os.getpid()).unlink(missing_ok=True)  # of an earlier process of this number
         for kind, size in _FILES.items():
             descriptor = os.open(directory / f"{kind}_{os.getpid()}.db", os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -81,6 +82,11 @@ def open_shared_directory() -> None:
         raise _unusable(directory, f"in which no file can be created: {error.strerror}") from None
 
 
+def hidden_file(directory: Path, pid: int | str) -> Path:
+    """Where a process says which keys have no place in it any more."""
+    return directory / f"keys_{pid}.hidden"
+
+
 def _unusable(directory: Path, why: str) -> ConfigError:
     return ConfigError([Problem(("metrics",), f"{METRICS_DIRECTORY_VARIABLE} names {directory}, {why}")])
 
@@ -88,11 +94,12 @@ def _unusable(directory: Path, why: str) -> ConfigError:
 def sweep(directory: Path) -> None:
     """Remove the in-flight gauges of processes that no longer run: a process that was killed could not do it itself."""
     for file in directory.glob("gauge_live*_*.db"):
-        if not _runs(file.stem.rpartition("_")[2]):
+        if not runs(file.stem.rpartition("_")[2]):
             file.unlink(missing_ok=True)
 
 
-def _runs(pid: str) -> bool:
+def runs(pid: str) -> bool:
+    """Whether the process that a file is named after does."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -142,14 +142,10 @@ class Families:
         """That of `labels`; of a metric without any the only one, which for prometheus_client is the metric itself."""
         return cast("T", family) if self._shared and not labels else family.labels(*labels)
 
-    @property
-    def removes(self) -> bool:
-        """Whether a series can be removed. Of files that processes share none can: they only grow."""
-        return not self._shared
-
     def remove(self, family: Counter, *labels: str) -> None:
-        """The series of `labels`, if there is one."""
-        cast("MemoryFamily[Value]", family).remove(*labels)
+        """The series of `labels`, if there is one. One in files that processes share cannot be: it is hidden."""
+        if not self._shared:
+            cast("MemoryFamily[Value]", family).remove(*labels)
 
     def counter(self, spec: Spec) -> Counter:
         if self._shared:

@@ -55,7 +55,7 @@ class Metrics(Shared, Plugin):
     workers agree on them. Of other keys each worker admits the first that come: once the cap is reached, a key may have
     its own series in one worker and be `other` in the next, and only their sum is exact. A key that was quiet for an
     hour then makes room for a new one: its series end, and begin with 0 if it comes back, which Prometheus knows as a
-    restart. In files that several workers share nothing can be removed: there the first keys keep their series.
+    restart. With several workers they end when it has no place in any, and go on from where they were if it comes back.
 
     Args:
         models: configured names, aliases and patterns with one `*`, in the order in which patterns are tried.

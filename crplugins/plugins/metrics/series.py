@@ -18,7 +18,9 @@ from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
 from crplugins.limits.applicant import WAIT_ENDS
 from crplugins.metering.record import UsageRecord
+from crplugins.plugins.metrics.directory import shared_directory
 from crplugins.plugins.metrics.families import Counter, Families
+from crplugins.plugins.metrics.hidden_keys import HiddenKeys
 from crplugins.plugins.metrics.slots import NEVER, Admitted, KeySlots
 from crplugins.plugins.metrics.table import (
     COOLDOWNS,
@@ -67,7 +69,9 @@ class Series:
         self._families = families
         self.deployments = 0  # that have series of their own
         self._guard = LabelGuard(families)
-        self._key_ids = KeySlots(key_cap, self._last_use)
+        directory = shared_directory()
+        hidden = None if directory is None else HiddenKeys(directory)
+        self._key_ids = KeySlots(key_cap, self._last_use, hidden)
         self.other: Final = ModelSeries(families, self._guard, OTHER)
         self._by_label = {OTHER: self.other}
         self._by_name: dict[str | None, ModelSeries] = {None: self.other, OTHER: self.other}
@@ -112,7 +116,7 @@ class Series:
 
     def _takes_over(self, key_id: str, now: float) -> bool:
         """Whether a new key has series in the place of one that is quiet."""
-        if not self._families.removes or (quiet := self._key_ids.free_one(now)) is None:
+        if (quiet := self._key_ids.free_one(now)) is None:
             return False
         for model in self._by_label.values():
             if (series := model.keys.pop(quiet, None)) is not None:

@@ -17,6 +17,7 @@ from crplugins.core.principal import PRIORITIES, Priority
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
+from crplugins.plugins.metrics.hidden_keys import without_hidden
 from crplugins.plugins.metrics.table import (
     COOLDOWNS,
     DEPLOYMENT_RUNNING,
@@ -284,7 +285,8 @@ class SharedValues:
 
 
 class _Files:
-    """prometheus_client's sum of the files, without those that a starting worker has created and not yet filled."""
+    """prometheus_client's sum of the files, without those that a starting worker has created and not yet filled, and
+    without the keys that have given their place to others."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -294,7 +296,7 @@ class _Files:
 
         files = [str(file) for file in self._directory.glob("*.db") if _size(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return merged
+        return without_hidden(merged, self._directory)
 
 
 def _size(file: Path) -> int:

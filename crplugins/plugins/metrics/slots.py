@@ -3,6 +3,8 @@
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
+from crplugins.plugins.metrics.hidden_keys import HiddenKeys
+
 H = TypeVar("H", bound=Hashable)
 
 NEVER: Final = float("-inf")
@@ -36,15 +38,25 @@ class KeySlots(Admitted[str]):
 
     Args:
         last_use: when a key was used last.
+        hidden: those that have been put out, where their series cannot be removed.
     """
 
-    def __init__(self, cap: int, last_use: Callable[[str], float]) -> None:
+    def __init__(self, cap: int, last_use: Callable[[str], float], hidden: HiddenKeys | None = None) -> None:
         super().__init__((), cap)
-        self._last_use = last_use
+        self._last_use, self._hidden = last_use, hidden
         self._pinned: frozenset[str] = frozenset()
         self._quiet: list[str] = []
         """Those that were quiet when all were looked through, the quietest last."""
         self._none_before = NEVER
+
+    def admit(self, value: str) -> bool:
+        """Whether the key has series of its own."""
+        if value in self._admitted:
+            return True
+        admitted = super().admit(value)
+        if admitted and self._hidden is not None:
+            self._hidden.show(value)
+        return admitted
 
     def pin(self, keys: Iterable[str]) -> list[str]:
         """Those of the configured keys that there is room for. They stay until others are configured."""
@@ -60,6 +72,8 @@ class KeySlots(Admitted[str]):
         while self._quiet:
             key = self._quiet.pop()
             if key not in self._pinned and self._last_use(key) <= now - QUIET_SECONDS:
+                if self._hidden is not None and not self._hidden.hide(key, self.cap):
+                    return None
                 self._admitted.discard(key)
                 return key
         return None
