@@ -10,7 +10,7 @@ deployment's own address. For a listed model it does not.
 
 import asyncio
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Awaitable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.network import Network
-from crplugins.handlers.deadlines import CONNECT_TIMEOUT
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Overdue
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.configs import ConfiguredModel
@@ -138,31 +138,34 @@ class LitellmClient:
             list_ollama_model(self._litellm, name, self._deployment.api_base, self._network)
 
     async def complete(
-        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None = None
+        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None, seconds: float
     ) -> Any:
-        """A `ModelResponse` for the plain `answer`; without one a `RawItems` of which nothing has been read."""
+        """A `ModelResponse` for the plain `answer`, or the bytes that a client is told where litellm need not read it;
+        without one a `RawItems` of which nothing has been read. Raises `Overdue` behind so many `seconds`."""
         known = self._models.get(model)
         if known is None or known.configured is None or self._litellm.callbacks:
-            return await self._answered(model, messages, arguments, answer)
+            return await self._answered(model, messages, arguments, answer, seconds)
         if known.rehearsed is not None and known.rehearsed.allows(messages, arguments):
-            return await self._ask(known.configured, messages, arguments, answer)
-        answered = await self._answered(model, messages, arguments, answer)
+            return await self._ask(known.configured, messages, arguments, answer, seconds)
+        answered = await self._answered(model, messages, arguments, answer, seconds)
         if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
             known.rehearsing = asyncio.create_task(self._rehearse(model, known))
         return answered
 
-    async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer) -> Any:
-        """An `EmbeddingResponse`."""
+    async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer, seconds: float) -> Any:
+        """An `EmbeddingResponse`. Raises `Overdue` behind so many `seconds`."""
         with answer.reading():
-            return await self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model})
+            return await _within(seconds, self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model}))
 
-    async def _answered(self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None) -> Any:
+    async def _answered(
+        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None, seconds: float
+    ) -> Any:
         """By `acompletion`."""
         if answer is None:
-            wrapper = await self._acompletion(model, messages, arguments, stream=True)
+            wrapper = await _within(seconds, self._acompletion(model, messages, arguments, stream=True))
             return RawStream(wrapper, ends_silently=self._mocked)
         with answer.reading():
-            return await self._acompletion(model, messages, arguments, stream=False)
+            return await _within(seconds, self._acompletion(model, messages, arguments, stream=False))
 
     async def rehearsed(self, model: str) -> Rehearsed | None:
         """What requests for a model that has been learnt take the short road, from now on; None if there are none."""
@@ -191,14 +194,19 @@ class LitellmClient:
         with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
 
-    async def _ask(
-        self, model: ConfiguredModel, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None
-    ) -> Any:
+    def _ask(
+        self,
+        model: ConfiguredModel,
+        messages: list[Any],
+        arguments: Arguments,
+        answer: PlainAnswer | None,
+        seconds: float,
+    ) -> Awaitable[Any]:
         assert self._calls is not None
         request = model.request(messages, arguments, stream=answer is None)
         if answer is None:
-            return await self._calls.stream(model, request)
-        return await self._calls.plain(model, request, messages, answer)
+            return self._calls.stream(model, request, seconds)
+        return self._calls.plain(model, request, messages, answer, seconds)
 
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
         return await self._litellm.acompletion(
@@ -247,6 +255,18 @@ class LitellmClient:
             problem = f"model '{self._deployment.name}': litellm knows no provider for '{model}'"
             raise UpstreamUnknown(problem) from error
         return str(name), str(provider)
+
+
+async def _within(seconds: float, asking: Awaitable[Any]) -> Any:
+    """What litellm returns. Whatever it makes of being cancelled, a deadline that has passed is `Overdue`."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await asking
+    except Exception:
+        if limit.expired():
+            raise Overdue from None
+        raise
 
 
 def _speaks_openai(litellm: Any, provider: str) -> bool:

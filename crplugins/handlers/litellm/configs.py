@@ -17,7 +17,7 @@ import msgspec
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.tap import RENAMING_PARSERS
-from crplugins.handlers.litellm.unchanged import UnchangedAnswers, are_texts, is_as_given, usual_answer
+from crplugins.handlers.litellm.unchanged import UnchangedAnswers, are_texts, is_as_given
 
 # Readers of streams that the configuration of their provider does not make.
 _READERS: Final = {"anthropic": ("litellm.llms.anthropic.chat.handler", "ModelResponseIterator")}
@@ -201,11 +201,9 @@ class ConfiguredModel:
         names_provider = self.uses_sdk and self.provider not in ("openai", *_READ_AS_OPENAIS)
         return f"{self.provider}/{self.name}" if names_provider else None
 
-    def unchanged_answer(self, request: ProviderRequest, body: bytes) -> dict[str, Any] | None:
-        """A whole answer that litellm would leave as it is; None for any other."""
-        if self.answers is None or request.json_mode or (answer := usual_answer(body)) is None:
-            return None
-        return self.answers.told(answer)
+    def unchanged_answer(self, request: ProviderRequest, body: bytes) -> bytes | None:
+        """What a client is told of a whole answer that litellm would leave as it is; None for any other."""
+        return None if self.answers is None or request.json_mode else self.answers.told(body)
 
     def answer(self, request: ProviderRequest, messages: list[Any], response: Any) -> Any:
         """The `ModelResponse` for a whole answer, an `httpx.Response` with a 2xx."""
