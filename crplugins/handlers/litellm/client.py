@@ -30,6 +30,7 @@ from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed, rehearse
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
 from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.stream import RawStream
+from crplugins.handlers.litellm.unchanged import are_texts
 from crplugins.handlers.upstream import UpstreamUnknown
 
 # Providers with OpenAI's wire format that litellm does not list among those compatible with OpenAI.
@@ -145,8 +146,13 @@ class LitellmClient:
         known = self._models.get(model)
         if known is None or known.configured is None or self._litellm.callbacks:
             return await self._answered(model, messages, arguments, answer, seconds)
-        if known.rehearsed is not None and known.rehearsed.allows(messages, arguments):
-            return await self._ask(known.configured, messages, arguments, answer, seconds)
+        texts = are_texts(messages)
+        if known.rehearsed is not None and known.rehearsed.allows(messages, arguments, texts=texts):
+            assert self._calls is not None
+            request = known.configured.request(messages, arguments, stream=answer is None, texts=texts)
+            if answer is None:
+                return await self._calls.stream(known.configured, request, seconds)
+            return await self._calls.plain(known.configured, request, messages, answer, seconds)
         answered = await self._answered(model, messages, arguments, answer, seconds)
         if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
             known.rehearsing = asyncio.create_task(self._rehearse(model, known))
@@ -193,20 +199,6 @@ class LitellmClient:
 
         with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
-
-    def _ask(
-        self,
-        model: ConfiguredModel,
-        messages: list[Any],
-        arguments: Arguments,
-        answer: PlainAnswer | None,
-        seconds: float,
-    ) -> Awaitable[Any]:
-        assert self._calls is not None
-        request = model.request(messages, arguments, stream=answer is None)
-        if answer is None:
-            return self._calls.stream(model, request, seconds)
-        return self._calls.plain(model, request, messages, answer, seconds)
 
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
         return await self._litellm.acompletion(

@@ -26,6 +26,7 @@ OPENAI_PARAMETERS: Final = frozenset({
 })  # fmt: skip
 """Parameters of OpenAI's chat completions that `acompletion` takes by name."""
 
+_OBJECTS: Final = frozenset({dict})
 _POSITIONAL: Final = frozenset({"model", "messages"})
 _STREAMING: Final = frozenset({"stream", "stream_options"})
 _OPENAIS: Final = OPENAI_PARAMETERS | _STREAMING
@@ -98,8 +99,8 @@ class ArgumentMap:
         arguments = copy.deepcopy(self._defaults) if self._defaults else {}  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))
-        unlisted = [name for name in arguments if name in self._unlisted]
-        if unlisted or self._allowed:
+        if self._allowed or not self._unlisted.isdisjoint(arguments):
+            unlisted = [name for name in arguments if name in self._unlisted]
             arguments["allowed_openai_params"] = [*self._allowed, *unlisted]
         return arguments
 
@@ -115,8 +116,10 @@ class ArgumentMap:
 
     def _beside(self, sent: Mapping[str, Any]) -> Arguments:
         """What is sent to the provider beside OpenAI's parameters: as `extra_body`, or by the names of `extras`."""
+        if not self._own_extras and _OPENAIS.issuperset(sent):
+            return {}
         extra = {k: v for k, v in sent.items() if k not in _OPENAIS and not self._is_refused(k)}
-        own = copy.deepcopy(self._own_extras) if self._own_extras else {}
+        own = copy.deepcopy(self._own_extras)
         if self._extras is not None:
             return {k: v for k, v in extra.items() if k in self._extras} | own
         extra |= own
@@ -140,7 +143,7 @@ def messages_of(body: Body) -> list[Any]:
         raise GatewayError(
             400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+    if not isinstance(messages, list) or not _OBJECTS.issuperset(map(type, messages)):
         raise GatewayError(
             400, "Invalid type for 'messages': expected an array of objects.", param="messages", code="invalid_type"
         )
