@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.network import Network
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Overdue
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.configs import ConfiguredModel
+from crplugins.handlers.litellm.gemini import GOOGLES_PROVIDERS, keep_equal_calls
 from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.providers import CONFIGURED
@@ -58,6 +58,9 @@ _MARGIN: Final = 30.0
 """Seconds that litellm waits longer than the handler, whose deadlines hold. Without a time it has one of its own."""
 
 OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
+_OLLAMAS_PARTS: Final = frozenset({"text", "image_url", "file", "thinking", "redacted_thinking"})
+"""Of a message with others litellm sends the rest alone, or counts its tokens in vain once the answer is there."""
+
 _OLLAMA_BASE: Final = "http://localhost:11434"
 _OLLAMA_TIMEOUT: Final = 5.0
 
@@ -112,17 +115,12 @@ class LitellmClient:
         self._closing = False
         self._models: Final[BoundedMap[str, Known]] = BoundedMap(256)  # a wildcard deployment has many models
 
-    async def arguments(self, model: str, body: Body) -> Arguments:
-        """The client's parameters for `complete`. Raises `GatewayError` 400."""
+    async def arguments_for(self, model: str) -> ArgumentMap:
+        """Makes the arguments of `complete` of requests for `model`."""
         known = self._models.get(model)
         if known is None:  # a model of a wildcard; litellm may have to import modules for its provider
             known = await asyncio.to_thread(self.learn, model)
-        return known.map.arguments(body)
-
-    def wants_thinking_back(self, model: str) -> bool:
-        """Whether the model thinks on only with the blocks of its last thoughts. For a model that has been learnt."""
-        known = self._models.get(model)
-        return known is not None and known.map.wants_thinking_back
+        return known.map
 
     def learn(self, model: str) -> Known:
         """How to call `model`, looked up once. Blocks: litellm imports its modules for the provider."""
@@ -223,6 +221,8 @@ class LitellmClient:
     def _argument_map(self, model: str, name: str, provider: str) -> ArgumentMap:
         litellm = self._litellm
         import_late_parts(provider)
+        if provider in GOOGLES_PROVIDERS:
+            keep_equal_calls()
         load_tokenizers(litellm, model, name)
         return ArgumentMap(
             self._deployment.parameters,
@@ -231,6 +231,7 @@ class LitellmClient:
             extras=_ANTHROPIC if provider == "vertex_ai" and "claude" in name else _EXTRAS.get(provider),
             owned=litellm.types.utils.all_litellm_params,
             wants_thinking_back=_wants_thinking_back(litellm, name, provider),
+            parts=_OLLAMAS_PARTS if provider in OLLAMA_PROVIDERS else None,
         )
 
     def _name_and_provider(self, model: str) -> tuple[str, str]:

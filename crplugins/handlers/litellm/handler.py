@@ -113,10 +113,12 @@ class LitellmHandler:
         assert self._network is not None
         messages = history_of(messages_of(body))
         try:
-            arguments = await self._client.arguments(model, body)
+            taken = await self._client.arguments_for(model)
         except UpstreamUnknown:  # the text for the wildcard names a provider that does not exist
             raise model_not_found(requested or model) from None
-        if self._client.wants_thinking_back(model) and lacks_thinking(messages):
+        arguments = taken.arguments(body)
+        taken.check(messages)
+        if taken.wants_thinking_back and lacks_thinking(messages):
             messages = stop_thinking(messages, arguments)
         exchange.served_model = _bare(model)
         exchange.price = self._deployment.price_for(requested)
