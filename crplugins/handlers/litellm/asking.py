@@ -58,8 +58,11 @@ class ConfiguredCalls:
                 response.close()
         except TimeoutError as error:
             raise _overdue(error, seconds) from None
-        body = answer.taken(response.status, response.headers, urlsplit(request.url).path, body)
-        if (told := model.unchanged_answer(request, body)) is not None:
+        if (told := model.unchanged_answer(request, body)) is not None:  # which is an answer, and needs no judge
+            return told
+        received, path = body, urlsplit(request.url).path
+        body = answer.taken(response.status, response.headers, path, received)
+        if body is not received and (told := model.unchanged_answer(request, body)) is not None:
             return told
         import httpx
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from crplugins.core.usage import MAX_TOKENS, sane_usage
 from crplugins.handlers.litellm.answer import Document, finish_reason_of
+from crplugins.handlers.litellm.bounded import LONGEST_WORD
 from crplugins.handlers.litellm.tool_calls import complete_calls
 from crplugins.handlers.litellm.usage import usage_object
 
@@ -126,7 +127,7 @@ class _GroqsId(_Strict):
 class _Answer(_Strict):
     id: _Word
     created: Annotated[int, msgspec.Meta(gt=0)]
-    model: _Word
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WORD)]
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1, max_length=1)]
     object: Literal["chat.completion"] = "chat.completion"
     usage: _Usage | None = None
