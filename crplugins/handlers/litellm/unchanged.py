@@ -5,7 +5,6 @@ Whether that is so for a model is tried, see `trial`; here is what such a conver
 else, a member that is not named here included, is left to litellm.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -186,7 +185,7 @@ class TextChunk(_Strict):
 _usual: Final = msgspec.json.Decoder(_Answer)
 _text: Final = msgspec.json.Decoder(TextChunk)
 
-_THOUGHT_ENDS: Final = re.compile("think(?:ing)?>")
+_THOUGHT_ENDS: Final = ("think>", "thinking>")
 """litellm takes a thought out of the text that it stands in."""
 
 _SEVERAL: Final = "multi_tool_use.parallel"
@@ -289,7 +288,7 @@ _NONE_OF_COMPLETION: Final = _CompletionDetails()
 def _is_odd(message: _Message) -> bool:
     """Whether litellm does more with a message of usual members."""
     content, calls = message.content, message.tool_calls
-    if content is not None and (content.isspace() or _THOUGHT_ENDS.search(content) is not None):
+    if content is not None and (content.isspace() or any(end in content for end in _THOUGHT_ENDS)):
         return True
     if message.reasoning and message.reasoning_content is None:  # it goes by the first of the two names
         return True
