@@ -24,6 +24,10 @@ Missed = Literal["connect_timeout", "first_token_timeout", "stall_timeout", "tim
 """The deadlines, by the names that settings and messages have for them."""
 
 
+class Overdue(TimeoutError):
+    """The deadline of a request has passed, whoever kept it."""
+
+
 class Patience(msgspec.Struct, frozen=True):
     """The deadlines of one request to one deployment, in seconds.
 

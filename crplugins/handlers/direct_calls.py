@@ -94,7 +94,7 @@ class DirectCalls:
                 if not 200 <= response.status < 300:
                     raise await self._refused(response)
                 head = response.take() or await response.read()
-                body = head if response.ended else await self._rest(response, head)
+                body = head if response.ended else await self._whole.rest_of(response, head)
             finally:
                 response.close(LINGER_SECONDS)
         except (HttpError, TimeoutError, ValueError) as error:
@@ -121,11 +121,11 @@ class DirectCalls:
         if not exchange.asks_model:
             exchange.stream = is_stream
             if not is_stream:  # a list, or the word that something is deleted
-                head = head if response.ended else await self._rest(response, head)
+                head = head if response.ended else await self._whole.rest_of(response, head)
                 response.close()
                 return document_reply(head)
         if not is_stream:
-            body = head if response.ended else await self._rest(response, head)
+            body = head if response.ended else await self._whole.rest_of(response, head)
             if dialect.passes_bytes and body and not is_document(body):  # whatever its type says
                 return self._passed(response, body, exchange, dialect)
             document = self._document(response, body, exchange, dialect)
@@ -145,7 +145,7 @@ class DirectCalls:
         return document_reply(await self._joined(frames, exchange, dialect))
 
     async def _all(self, response: Response) -> bytes:
-        return await self._rest(response, response.take() or await response.read())
+        return await self._whole.rest_of(response, response.take() or await response.read())
 
     def _passed(self, response: Response, body: bytes, exchange: Exchange, dialect: Dialect) -> Reply:
         """An answer that is sound or text, as it is. JSON is judged, whatever it is called."""
@@ -175,18 +175,6 @@ class DirectCalls:
             exchange.note_unseen([document])  # some providers bill a failed answer too
             raise self._whole.no_completion(dialect.error_in(document), response.headers)
         return document
-
-    async def _rest(self, response: Response, head: bytes) -> bytes:
-        declared = response.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > MAX_DOCUMENT_BYTES:  # not read at all: it would be kept until then
-            raise self._whole.too_long()
-        parts, size = [head], len(head)
-        while piece := await response.read():
-            parts.append(piece)
-            size += len(piece)
-            if size > MAX_DOCUMENT_BYTES:
-                raise self._whole.too_long()
-        return b"".join(parts)
 
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange, dialect: Dialect) -> bytes:
         """The document that a stream tells."""

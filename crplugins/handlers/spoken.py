@@ -163,12 +163,15 @@ class Target(msgspec.Struct, frozen=True):
         is_openai: OpenAI itself, or Azure: it names the bound of an answer `max_completion_tokens`, refuses parameters
             that it does not know, and takes some that others do not.
         is_claude: Claude by way of litellm, which takes signed thoughts and marks for its cache.
+        is_vllm: it reads thoughts under `reasoning` since its release 0.16, before that under `reasoning_content`, and
+            does not mind the other name.
         reasons: the model thinks, and can be told how much.
         own_ids: the form of the ids of calls, where a provider but OpenAI takes no other.
     """
 
     is_openai: bool = False
     is_claude: bool = False
+    is_vllm: bool = False
     reasons: bool = False
     own_ids: IdForm | None = None
 
@@ -201,6 +204,7 @@ def target_of(deployment: Deployment, upstream: object) -> Target:
     return Target(
         is_openai=is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
         is_claude=not is_direct and (deployment.provider == "anthropic" or "claude" in deployment.model),
+        is_vllm=is_direct and deployment.provider == "hosted_vllm",
         reasons=reasons,
         own_ids=_ids_of(deployment),
     )

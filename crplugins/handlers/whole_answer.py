@@ -17,6 +17,7 @@ from crplugins.core.told_errors import told_error
 from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.faults_of_requests import status_by_words
+from crplugins.handlers.http.interface import Response
 
 _MEDIA_TYPES: Final = frozenset({
     "application/json", "application/octet-stream", "application/problem+json", "application/xml", "text/event-stream",
@@ -89,6 +90,20 @@ class WholeAnswers:
             deployment=self._deployment,
             secrets=self._secrets,
         )
+
+    async def rest_of(self, response: Response, head: bytes) -> bytes:
+        """The whole body of a response of which `head` has been read. Raises `GatewayError` for a longer one than is
+        read."""
+        declared = response.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > MAX_DOCUMENT_BYTES:  # not read at all: it would be kept until then
+            raise self.too_long()
+        parts, size = [head], len(head)
+        while piece := await response.read():
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_DOCUMENT_BYTES:
+                raise self.too_long()
+        return b"".join(parts)
 
     def too_long(self) -> GatewayError:
         """The failure of an answer longer than is read."""

@@ -144,6 +144,8 @@ def test_a_wire_has_what_its_servers_may_have() -> None:
         ("mistral/mistral-large-latest", None, Target(own_ids=MISTRALS)),
         ("bedrock/eu.anthropic.claude-sonnet-4-5-v1:0", None, Target(is_claude=True, reasons=True)),
         ("gemini/gemini-2.5-flash", None, Target(reasons=True)),
+        ("hosted_vllm/qwen", "http://127.0.0.1:8000/v1", Target(is_vllm=True)),
+        ("hosted_vllm/qwen", None, Target()),
     ],
 )
 def test_what_a_target_takes_is_known_by_where_it_is_and_what_it_is_called(

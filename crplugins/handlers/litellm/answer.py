@@ -63,13 +63,14 @@ def _choice(position: int, fields: Mapping[str, Any]) -> Document:
         "index": index if isinstance(index, int) else position,
         "message": message,
         "logprobs": {"refusal": None, **logprobs} if isinstance(logprobs, dict) else None,
-        "finish_reason": _finish(fields, message),
+        "finish_reason": finish_reason_of(fields.get("finish_reason"), calls="tool_calls" in message),
     }
 
 
-def _finish(fields: Mapping[str, Any], message: Document) -> str:
-    finish = openais_reason(fields.get("finish_reason")) or "stop"
-    return "tool_calls" if "tool_calls" in message and finish == "stop" else finish
+def finish_reason_of(told: Any, *, calls: bool) -> str:
+    """OpenAI's reason for what a provider has told, of a message with tool calls or without."""
+    finish = openais_reason(told) or "stop"
+    return "tool_calls" if calls and finish == "stop" else finish
 
 
 def _message(fields: Mapping[str, Any]) -> Document:

@@ -12,9 +12,9 @@ from crplugins.core.answer_forms import named_error
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event, Splitter
-from crplugins.handlers.deadlines import CONNECT_TIMEOUT
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Overdue
 from crplugins.handlers.http.client import HttpClient
-from crplugins.handlers.http.interface import NEVER, Endpoint, Response
+from crplugins.handlers.http.interface import NEVER, ConnectTimeout, Endpoint, Response
 from crplugins.handlers.litellm.bounded import bounded_lines, short_refusal
 from crplugins.handlers.litellm.configs import ConfiguredModel, ProviderRequest
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, says_nothing
@@ -30,9 +30,10 @@ _LINGER_SECONDS: Final = 0.25
 
 
 class ConfiguredCalls:
-    """Sends the requests of one deployment. All deadlines but that of connecting are the handler's, who cancels.
+    """Sends the requests of one deployment.
 
-    Raises `HttpError`, `TimeoutError`, `GatewayError` and what litellm raises.
+    `seconds` are the time for a plain answer, or for the head of a stream; behind that the deadlines of a stream are
+    the handler's, who cancels. Raises `HttpError`, `Overdue`, `ConnectTimeout`, `GatewayError` and what litellm raises.
     """
 
     def __init__(self, client: HttpClient) -> None:
@@ -40,57 +41,76 @@ class ConfiguredCalls:
         self._endpoints: Final[BoundedMap[tuple[str, ...], Endpoint]] = BoundedMap(_ENDPOINTS)
 
     async def plain(
-        self, model: ConfiguredModel, request: ProviderRequest, messages: list[Any], answer: PlainAnswer
+        self,
+        model: ConfiguredModel,
+        request: ProviderRequest,
+        messages: list[Any],
+        answer: PlainAnswer,
+        seconds: float,
     ) -> Any:
-        """A `ModelResponse`, or the answer as it came, with the same members."""
+        """A `ModelResponse`, or the bytes that a client is told of an answer that litellm would leave as it is."""
         answer.begin()
-        response = await self._post(request)
         try:
-            await _refuse(model, request, response)
-            body = await answer.whole(_pieces(response))
-        finally:
-            response.close()
-        body = answer.taken(response.status, response.headers, urlsplit(request.url).path, body)
-        if (unchanged := model.unchanged_answer(request, body)) is not None:
-            return unchanged
+            response = await self._post(model, request, seconds)
+            try:
+                body = await answer.body_of(response)
+            finally:
+                response.close()
+        except TimeoutError as error:
+            raise _overdue(error, seconds) from None
+        if (told := model.unchanged_answer(request, body)) is not None:  # which is an answer, and needs no judge
+            return told
+        received, path = body, urlsplit(request.url).path
+        body = answer.taken(response.status, response.headers, path, received)
+        if body is not received and (told := model.unchanged_answer(request, body)) is not None:
+            return told
         import httpx
 
         headers = {"content-type": response.headers.get("content-type", "application/json")}
         return model.answer(request, messages, httpx.Response(response.status, headers=headers, content=body))
 
-    async def stream(self, model: ConfiguredModel, request: ProviderRequest) -> "ConfiguredStream":
-        response = await self._post(request)
+    async def stream(self, model: ConfiguredModel, request: ProviderRequest, seconds: float) -> "ConfiguredStream":
         try:
-            await _refuse(model, request, response)
+            response = await self._post(model, request, seconds)
+        except TimeoutError as error:
+            raise _overdue(error, seconds) from None
+        response.expire_in(NEVER)
+        try:
             return ConfiguredStream(model, request, response)
         except BaseException:
             response.close()
             raise
 
-    async def _post(self, request: ProviderRequest) -> Response:
+    async def _post(self, model: ConfiguredModel, request: ProviderRequest, seconds: float) -> Response:
+        """An answer with a 2xx. Raises litellm's exception for any other."""
         headers = request.headers
         key = (request.url, *headers, *headers.values())
         endpoint = self._endpoints.get(key)
         if endpoint is None:
             endpoint = self._endpoints[key] = self._client.endpoint(request.url, {**_OURS, **headers})
-        return await endpoint.post(
-            encoded(request.data),
-            request.own,
-            connect_seconds=CONNECT_TIMEOUT,
-            seconds=NEVER,
-        )
+        body = encoded(request.data)
+        response = await endpoint.post(body, request.own, connect_seconds=CONNECT_TIMEOUT, seconds=seconds)
+        if 200 <= response.status < 300:
+            return response
+        try:
+            raise await _refusal(model, request, response)
+        finally:
+            response.close()
 
 
-async def _refuse(model: ConfiguredModel, request: ProviderRequest, response: Response) -> None:
-    """Raises litellm's exception for an answer that is no success."""
-    if 200 <= response.status < 300:
-        return
+def _overdue(error: TimeoutError, seconds: float) -> TimeoutError:
+    """The deadline that has passed. That of connecting may be the same as that of the request."""
+    return error if isinstance(error, ConnectTimeout) and seconds > CONNECT_TIMEOUT else Overdue()
+
+
+async def _refusal(model: ConfiguredModel, request: ProviderRequest, response: Response) -> Exception:
+    """litellm's exception for such an answer."""
     import httpx
 
     body = await short_refusal(_pieces(response))
     sent = httpx.Request("POST", request.url)
     status = response.status if response.status >= 400 else 502  # a redirection, which is not followed
-    raise model.refusal(httpx.Response(status, headers=_readable(response), content=body, request=sent))
+    return model.refusal(httpx.Response(status, headers=_readable(response), content=body, request=sent))
 
 
 def _readable(response: Response) -> dict[str, str]:

@@ -20,7 +20,7 @@ from crplugins.handlers.upstream_errors import MAX_ERROR_BYTES, read_error
 _SHORT: Final = 4096
 """Bytes of a refusal that litellm reads as it is."""
 
-_LONGEST_WORD: Final = 200
+LONGEST_WORD: Final = 200
 
 _MODELS: Final = ("model", "modelVersion", "modelId")
 """Where providers tell which model has answered."""
@@ -55,7 +55,7 @@ async def short_refusal(pieces: AsyncIterator[bytes]) -> bytes:
 
 
 def _shortened(error: ErrorObject) -> bytes:
-    words = [word and word[:_LONGEST_WORD] for word in (error.type, error.param, error.code)]
+    words = [word and word[:LONGEST_WORD] for word in (error.type, error.param, error.code)]
     return msgspec.json.encode(ErrorBody(ErrorObject(cut(error.message, LONGEST_TEXT), words[0] or "", *words[1:])))
 
 
@@ -69,10 +69,10 @@ def with_short_names(document: bytes) -> bytes:
         return document
     for name in _MODELS:
         value = body.bytes_of(name)
-        if value is not None and len(value) > _LONGEST_WORD:
-            body.set(name, (body.get(name, str) or "")[:_LONGEST_WORD])
+        if value is not None and len(value) > LONGEST_WORD:
+            body.set(name, (body.get(name, str) or "")[:LONGEST_WORD])
     choices = body.get("choices", list[dict[str, msgspec.Raw]]) or []
-    long = [choice for choice in choices if len(bytes(choice.get("finish_reason", b""))) > _LONGEST_WORD]
+    long = [choice for choice in choices if len(bytes(choice.get("finish_reason", b""))) > LONGEST_WORD]
     for choice in long:
         choice["finish_reason"] = msgspec.Raw(b'"unknown"')
     if long:

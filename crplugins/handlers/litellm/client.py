@@ -10,19 +10,19 @@ deployment's own address. For a listed model it does not.
 
 import asyncio
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Awaitable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.network import Network
-from crplugins.handlers.deadlines import CONNECT_TIMEOUT
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Overdue
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.configs import ConfiguredModel
+from crplugins.handlers.litellm.gemini import GOOGLES_PROVIDERS, keep_equal_calls
 from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.providers import CONFIGURED
@@ -30,6 +30,7 @@ from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed, rehearse
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
 from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.stream import RawStream
+from crplugins.handlers.litellm.unchanged import are_texts
 from crplugins.handlers.upstream import UpstreamUnknown
 
 # Providers with OpenAI's wire format that litellm does not list among those compatible with OpenAI.
@@ -57,6 +58,9 @@ _MARGIN: Final = 30.0
 """Seconds that litellm waits longer than the handler, whose deadlines hold. Without a time it has one of its own."""
 
 OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
+_OLLAMAS_PARTS: Final = frozenset({"text", "image_url", "file", "thinking", "redacted_thinking"})
+"""Of a message with others litellm sends the rest alone, or counts its tokens in vain once the answer is there."""
+
 _OLLAMA_BASE: Final = "http://localhost:11434"
 _OLLAMA_TIMEOUT: Final = 5.0
 
@@ -111,17 +115,12 @@ class LitellmClient:
         self._closing = False
         self._models: Final[BoundedMap[str, Known]] = BoundedMap(256)  # a wildcard deployment has many models
 
-    async def arguments(self, model: str, body: Body) -> Arguments:
-        """The client's parameters for `complete`. Raises `GatewayError` 400."""
+    async def arguments_for(self, model: str) -> ArgumentMap:
+        """Makes the arguments of `complete` of requests for `model`."""
         known = self._models.get(model)
         if known is None:  # a model of a wildcard; litellm may have to import modules for its provider
             known = await asyncio.to_thread(self.learn, model)
-        return known.map.arguments(body)
-
-    def wants_thinking_back(self, model: str) -> bool:
-        """Whether the model thinks on only with the blocks of its last thoughts. For a model that has been learnt."""
-        known = self._models.get(model)
-        return known is not None and known.map.wants_thinking_back
+        return known.map
 
     def learn(self, model: str) -> Known:
         """How to call `model`, looked up once. Blocks: litellm imports its modules for the provider."""
@@ -138,31 +137,39 @@ class LitellmClient:
             list_ollama_model(self._litellm, name, self._deployment.api_base, self._network)
 
     async def complete(
-        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None = None
+        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None, seconds: float
     ) -> Any:
-        """A `ModelResponse` for the plain `answer`; without one a `RawItems` of which nothing has been read."""
+        """A `ModelResponse` for the plain `answer`, or the bytes that a client is told where litellm need not read it;
+        without one a `RawItems` of which nothing has been read. Raises `Overdue` behind so many `seconds`."""
         known = self._models.get(model)
         if known is None or known.configured is None or self._litellm.callbacks:
-            return await self._answered(model, messages, arguments, answer)
-        if known.rehearsed is not None and known.rehearsed.allows(messages, arguments):
-            return await self._ask(known.configured, messages, arguments, answer)
-        answered = await self._answered(model, messages, arguments, answer)
+            return await self._answered(model, messages, arguments, answer, seconds)
+        texts = are_texts(messages)
+        if known.rehearsed is not None and known.rehearsed.allows(messages, arguments, texts=texts):
+            assert self._calls is not None
+            request = known.configured.request(messages, arguments, stream=answer is None, texts=texts)
+            if answer is None:
+                return await self._calls.stream(known.configured, request, seconds)
+            return await self._calls.plain(known.configured, request, messages, answer, seconds)
+        answered = await self._answered(model, messages, arguments, answer, seconds)
         if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
             known.rehearsing = asyncio.create_task(self._rehearse(model, known))
         return answered
 
-    async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer) -> Any:
-        """An `EmbeddingResponse`."""
+    async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer, seconds: float) -> Any:
+        """An `EmbeddingResponse`. Raises `Overdue` behind so many `seconds`."""
         with answer.reading():
-            return await self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model})
+            return await _within(seconds, self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model}))
 
-    async def _answered(self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None) -> Any:
+    async def _answered(
+        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None, seconds: float
+    ) -> Any:
         """By `acompletion`."""
         if answer is None:
-            wrapper = await self._acompletion(model, messages, arguments, stream=True)
+            wrapper = await _within(seconds, self._acompletion(model, messages, arguments, stream=True))
             return RawStream(wrapper, ends_silently=self._mocked)
         with answer.reading():
-            return await self._acompletion(model, messages, arguments, stream=False)
+            return await _within(seconds, self._acompletion(model, messages, arguments, stream=False))
 
     async def rehearsed(self, model: str) -> Rehearsed | None:
         """What requests for a model that has been learnt take the short road, from now on; None if there are none."""
@@ -191,15 +198,6 @@ class LitellmClient:
         with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
 
-    async def _ask(
-        self, model: ConfiguredModel, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None
-    ) -> Any:
-        assert self._calls is not None
-        request = model.request(messages, arguments, stream=answer is None)
-        if answer is None:
-            return await self._calls.stream(model, request)
-        return await self._calls.plain(model, request, messages, answer)
-
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
         return await self._litellm.acompletion(
             **{**arguments, **self._always, "model": model, "messages": messages, "stream": stream}
@@ -223,6 +221,8 @@ class LitellmClient:
     def _argument_map(self, model: str, name: str, provider: str) -> ArgumentMap:
         litellm = self._litellm
         import_late_parts(provider)
+        if provider in GOOGLES_PROVIDERS:
+            keep_equal_calls()
         load_tokenizers(litellm, model, name)
         return ArgumentMap(
             self._deployment.parameters,
@@ -231,6 +231,7 @@ class LitellmClient:
             extras=_ANTHROPIC if provider == "vertex_ai" and "claude" in name else _EXTRAS.get(provider),
             owned=litellm.types.utils.all_litellm_params,
             wants_thinking_back=_wants_thinking_back(litellm, name, provider),
+            parts=_OLLAMAS_PARTS if provider in OLLAMA_PROVIDERS else None,
         )
 
     def _name_and_provider(self, model: str) -> tuple[str, str]:
@@ -247,6 +248,18 @@ class LitellmClient:
             problem = f"model '{self._deployment.name}': litellm knows no provider for '{model}'"
             raise UpstreamUnknown(problem) from error
         return str(name), str(provider)
+
+
+async def _within(seconds: float, asking: Awaitable[Any]) -> Any:
+    """What litellm returns. Whatever it makes of being cancelled, a deadline that has passed is `Overdue`."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await asking
+    except Exception:
+        if limit.expired():
+            raise Overdue from None
+        raise
 
 
 def _speaks_openai(litellm: Any, provider: str) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.tap import RENAMING_PARSERS
-from crplugins.handlers.litellm.unchanged import UnchangedAnswers, are_texts, is_as_given, usual_answer
+from crplugins.handlers.litellm.unchanged import UnchangedAnswers, is_as_given
 
 # Readers of streams that the configuration of their provider does not make.
 _READERS: Final = {"anthropic": ("litellm.llms.anthropic.chat.handler", "ModelResponseIterator")}
@@ -100,12 +100,21 @@ class ConfiguredModel:
         self.as_given: frozenset[str] = frozenset()
         self.answers: UnchangedAnswers | None = None
 
-    def request(self, messages: list[Any], arguments: Mapping[str, Any], *, stream: bool) -> ProviderRequest:
-        """What to send for `arguments`, keyword arguments of `acompletion`. Both may be written into."""
-        if not self.leaves_texts or not are_texts(messages):
+    def request(
+        self, messages: list[Any], arguments: Mapping[str, Any], *, stream: bool, texts: bool
+    ) -> ProviderRequest:
+        """What to send for `arguments`, keyword arguments of `acompletion`. Both may be written into.
+
+        `texts`: whether the messages `are_texts`.
+        """
+        if not (texts and self.leaves_texts):
             return self.made(messages, arguments, stream=stream)
-        given = {name: arguments[name] for name in self.as_given if is_as_given(name, arguments.get(name))}
-        others = {name: value for name, value in arguments.items() if name not in given and name != "extra_headers"}
+        given = {
+            name: arguments[name] for name in self.as_given & arguments.keys() if is_as_given(name, arguments[name])
+        }
+        others = arguments
+        if given or "extra_headers" in arguments:
+            others = {name: value for name, value in arguments.items() if name not in given and name != "extra_headers"}
         key = _key(others, stream=stream)
         if key is None:
             return self.made(messages, arguments, stream=stream)
@@ -201,11 +210,9 @@ class ConfiguredModel:
         names_provider = self.uses_sdk and self.provider not in ("openai", *_READ_AS_OPENAIS)
         return f"{self.provider}/{self.name}" if names_provider else None
 
-    def unchanged_answer(self, request: ProviderRequest, body: bytes) -> dict[str, Any] | None:
-        """A whole answer that litellm would leave as it is; None for any other."""
-        if self.answers is None or request.json_mode or (answer := usual_answer(body)) is None:
-            return None
-        return self.answers.told(answer)
+    def unchanged_answer(self, request: ProviderRequest, body: bytes) -> bytes | None:
+        """What a client is told of a whole answer that litellm would leave as it is; None for any other."""
+        return None if self.answers is None or request.json_mode else self.answers.told(body)
 
     def answer(self, request: ProviderRequest, messages: list[Any], response: Any) -> Any:
         """The `ModelResponse` for a whole answer, an `httpx.Response` with a 2xx."""

@@ -1,7 +1,7 @@
 """LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -16,7 +16,7 @@ from crplugins.core.reported_usage import read_usage
 from crplugins.core.sse import Event
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
-from crplugins.handlers.deadlines import Missed, Patience
+from crplugins.handlers.deadlines import Missed, Overdue, Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.handler import check_dialect, document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
@@ -33,11 +33,12 @@ from crplugins.handlers.litellm.rehearsal import Rehearsed
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawItems
-from crplugins.handlers.litellm.transport import reaching
-from crplugins.handlers.litellm.usage import as_usage, fields_of, note_provider, plain
+from crplugins.handlers.litellm.transport import Reaching
+from crplugins.handlers.litellm.usage import fields_of, note_provider, plain
 from crplugins.handlers.upstream import RESPONSES_MARK, UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
+_DIALECTS: Final = (CHAT, EMBEDDINGS)
 _MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/")
 
 
@@ -103,20 +104,27 @@ class LitellmHandler:
         return await self._client.rehearsed(self._deployment.model)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        check_dialect(exchange, body, (CHAT, EMBEDDINGS))
-        model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
+        check_dialect(exchange, body, _DIALECTS)
+        requested = body.get("model", str) or ""
+        model = self._deployment.model_for(requested, self._deployment.model)
         if exchange.dialect is EMBEDDINGS:
             return await self._embed(exchange, model, body)
+        assert self._client is not None, "the handler was not entered"
+        assert self._network is not None
         messages = history_of(messages_of(body))
-        arguments = await self._arguments(model, body)
-        if self._client is not None and self._client.wants_thinking_back(model) and lacks_thinking(messages):
+        try:
+            taken = await self._client.arguments_for(model)
+        except UpstreamUnknown:  # the text for the wildcard names a provider that does not exist
+            raise model_not_found(requested or model) from None
+        arguments = taken.arguments(body)
+        taken.check(messages)
+        if taken.wants_thinking_back and lacks_thinking(messages):
             messages = stop_thinking(messages, arguments)
         exchange.served_model = _bare(model)
-        exchange.price = self._deployment.price_for(body.get("model", str) or "")
+        exchange.price = self._deployment.price_for(requested)
         if self._deployment.forwards_trace:
             arguments["extra_headers"] = {**(arguments.get("extra_headers") or {}), **trace_headers(exchange)}
-        assert self._network is not None, "the handler was not entered"
-        with reaching(self._network):
+        with Reaching(self._network):
             if arguments.pop("stream", False):
                 return await self._stream(exchange, model, messages, arguments)
             return await self._document(exchange, model, messages, arguments)
@@ -130,8 +138,10 @@ class LitellmHandler:
         if self._deployment.forwards_trace:
             arguments["extra_headers"] = {**(arguments.get("extra_headers") or {}), **trace_headers(exchange)}
         answer = PlainAnswer(self._failures, exchange, self._deployment.skip_malformed)
-        with reaching(self._network):
-            response = await self._asked(exchange, answer, self._client.embed(model, arguments, answer))
+        deadline = self._patience(exchange, stream=False).first
+        with Reaching(self._network):
+            asking = self._client.embed(model, arguments, answer, deadline[1])
+            response = await self._asked(exchange, answer, asking, deadline)
         exchange.attempts[-1].end(exchange.clock())
         in_base64 = body.get("encoding_format") == "base64"
         document = embedding_document(response, _bare(model), in_base64=in_base64, provider_said=answer.said)
@@ -141,24 +151,19 @@ class LitellmHandler:
             raise failure
         return document_reply(encoded(document))
 
-    async def _arguments(self, model: str, body: Body) -> Arguments:
-        assert self._client is not None, "the handler was not entered"
-        try:
-            return await self._client.arguments(model, body)
-        except UpstreamUnknown:  # the text for the wildcard names a provider that does not exist
-            raise model_not_found(body.get("model", str) or model) from None
-
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         answer = PlainAnswer(self._failures, exchange, self._deployment.skip_malformed)
         response = await self._complete(exchange, model, messages, arguments, answer)
         exchange.attempts[-1].end(exchange.clock())
-        document = self._answer_document(exchange, response, answer, _bare(model))
-        if "usage" in document:
-            exchange.counted(as_usage(document["usage"]), "provider")
-        note_provider(exchange, response)
-        told = encoded(document)
+        told = response if isinstance(response, bytes) else self._told(exchange, response, answer, _bare(model))
         exchange.split = told, [Event.json_document(told)]
         return document_reply(told)
+
+    def _told(self, exchange: Exchange, response: Any, answer: PlainAnswer, model: str) -> bytes:
+        """What the client is told of what litellm has read."""
+        document = self._answer_document(exchange, response, answer, model)
+        note_provider(exchange, response)  # the document does not tell all of it
+        return encoded(document)
 
     def _answer_document(self, exchange: Exchange, response: Any, answer: PlainAnswer, model: str) -> Document:
         try:
@@ -200,27 +205,33 @@ class LitellmHandler:
         stream = LitellmStream(exchange, raw, repair, self._failures, patience, started, skips)
         return stream_reply(await stream.begin())
 
-    async def _complete(
+    def _complete(
         self,
         exchange: Exchange,
         model: str,
         messages: list[Any],
         arguments: Arguments,
         answer: PlainAnswer | None = None,
-    ) -> Any:
+    ) -> Awaitable[Any]:
+        """What `LitellmClient.complete` returns. `answer` is None for a stream. Raises `GatewayError`."""
         assert self._client is not None
-        return await self._asked(exchange, answer, self._client.complete(model, messages, arguments, answer))
-
-    async def _asked(self, exchange: Exchange, answer: PlainAnswer | None, asking: Coroutine[Any, Any, Any]) -> Any:
-        """What litellm returns, within the deadline. `answer` is None for a stream. Raises `GatewayError`."""
-        attempt = exchange.begin_attempt(self._deployment.provider, self)
         deadline = self._patience(exchange, stream=answer is None).first
-        limit = asyncio.timeout(deadline[1])
+        asking = self._client.complete(model, messages, arguments, answer, deadline[1])
+        return self._asked(exchange, answer, asking, deadline)
+
+    async def _asked(
+        self,
+        exchange: Exchange,
+        answer: PlainAnswer | None,
+        asking: Coroutine[Any, Any, Any],
+        deadline: tuple[Missed, float],
+    ) -> Any:
+        """What `asking` returns, which raises `Overdue` behind the deadline."""
+        attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
-            async with limit:
-                return await asking
+            return await asking
         except Exception as error:
-            overdue = deadline if limit.expired() else None
+            overdue = deadline if isinstance(error, Overdue) else None
             if answer is not None and overdue is None and (completion := answer.completion()) is not None:
                 return completion
             raise self._failed(exchange, attempt, answer, error, overdue) from None

@@ -4,7 +4,7 @@ litellm makes a status 500, 422 or 400 of an answer that is no completion, by pr
 litellm cannot read is judged by its own bytes, whatever litellm says of it. And litellm reads a body of any length.
 
 All of litellm's HTTP goes through two classes of transports, whose `handle_async_request` is replaced once per process.
-It looks only at what the handler sends (`transport.reaching`), and at no other request of this process; within
+It looks only at what the handler sends (`transport.Reaching`), and at no other request of this process; within
 `catching` it sends nothing.
 """
 
@@ -22,6 +22,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
 from crplugins.core.request_json import MOST_CHOICES
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
+from crplugins.handlers.http.interface import Response
 from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in, with_short_names
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.transport import is_ours
@@ -130,20 +131,22 @@ class PlainAnswer:
         return with_short_names(body)
 
     async def _body_of(self, response: Any) -> bytes:
+        pieces, size = [], 0
         try:
-            return await self.whole(decoded(response))
+            async for piece in decoded(response):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_DOCUMENT_BYTES:
+                    raise self._failures.whole.too_long()
         finally:
             await response.stream.aclose()
-
-    async def whole(self, body: AsyncIterator[bytes]) -> bytes:
-        """A decoded body, if it is not longer than is read. Raises `GatewayError`."""
-        pieces, size = [], 0
-        async for piece in body:
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_DOCUMENT_BYTES:
-                raise self._failures.whole.too_long()
         return b"".join(pieces)
+
+    async def body_of(self, response: Response) -> bytes:
+        """The decoded body of a response of our own client, whole. Raises `GatewayError` for a longer one than is
+        read."""
+        head = response.take() or await response.read()
+        return head if response.ended else await self._failures.whole.rest_of(response, head)
 
     def _document(self, stream: bytes) -> bytes:
         """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""

@@ -119,15 +119,14 @@ class Rehearsed:
     kinds: frozenset[str]
     always: frozenset[str]
 
-    def allows(self, messages: list[Any], arguments: Mapping[str, Any]) -> bool:
-        """Whether a request has nothing that was not tried."""
-        for name in arguments:
-            if name not in self.kinds and name not in self.always:
-                return False
+    def allows(self, messages: list[Any], arguments: Mapping[str, Any], *, texts: bool) -> bool:
+        """Whether a request has nothing that was not tried. `texts`: whether its messages `are_texts`."""
+        if not arguments.keys() - self.kinds <= self.always:
+            return False
         tools = arguments.get("tools")
         if tools and not (isinstance(tools, list) and all(map(_is_function, tools))):
             return False
-        return are_texts(messages) or all(self._is_ordinary(message) for message in messages)
+        return texts or all(self._is_ordinary(message) for message in messages)
 
     def _is_ordinary(self, message: Mapping[str, Any]) -> bool:
         role = message.get("role")
@@ -258,7 +257,7 @@ class _Walked:
 
     def _ours(self, body: Mapping[str, Any]) -> _Sent:
         messages, arguments, stream = self._prepared(body)
-        request = self._model.request(messages, arguments, stream=stream)
+        request = self._model.request(messages, arguments, stream=stream, texts=are_texts(messages))
         headers = {**request.headers, **request.own}
         return _sent(request.url, headers, json.loads(msgspec.json.encode(request.data)))
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.parameters import normal_form
+from crplugins.core.redaction import cut
 from crplugins.handlers.litellm_settings import PREFIXES, SETTINGS
 
 Arguments = dict[str, Any]
@@ -26,6 +27,8 @@ OPENAI_PARAMETERS: Final = frozenset({
 })  # fmt: skip
 """Parameters of OpenAI's chat completions that `acompletion` takes by name."""
 
+_LONGEST_KIND: Final = 64
+_OBJECTS: Final = frozenset({dict})
 _POSITIONAL: Final = frozenset({"model", "messages"})
 _STREAMING: Final = frozenset({"stream", "stream_options"})
 _OPENAIS: Final = OPENAI_PARAMETERS | _STREAMING
@@ -57,6 +60,7 @@ class ArgumentMap:
         owned: further settings of litellm that a client must not set: those of the release that is loaded. Some of its
             providers read them from `extra_body` too (azure: `azure_ad_token`), so from a client they are dropped.
         wants_thinking_back: the model goes on thinking only if its last thoughts are sent back.
+        parts: the types of the parts of a message that the provider can be sent; None for any.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class ArgumentMap:
         extras: Iterable[str] | None = None,
         owned: Iterable[str] = (),
         wants_thinking_back: bool = False,
+        parts: frozenset[str] | None = None,
     ) -> None:
         self.wants_thinking_back = wants_thinking_back
+        self._parts = parts
         self._defaults = {k: v for k, v in parameters.items() if k not in _NOT_PASSED and v is not None}
         self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
@@ -85,6 +91,11 @@ class ArgumentMap:
         """Whether a parameter of OpenAI's is sent to the provider."""
         return self._speaks_openai or name in self._supported
 
+    def check(self, messages: list[Any]) -> None:
+        """Raises `GatewayError` 400 for a part of a message that the provider cannot be sent, and would not miss."""
+        if self._parts is not None:
+            _refuse_parts(messages, self._parts)
+
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
         sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
@@ -98,8 +109,8 @@ class ArgumentMap:
         arguments = copy.deepcopy(self._defaults) if self._defaults else {}  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))
-        unlisted = [name for name in arguments if name in self._unlisted]
-        if unlisted or self._allowed:
+        if self._allowed or not self._unlisted.isdisjoint(arguments):
+            unlisted = [name for name in arguments if name in self._unlisted]
             arguments["allowed_openai_params"] = [*self._allowed, *unlisted]
         return arguments
 
@@ -115,8 +126,10 @@ class ArgumentMap:
 
     def _beside(self, sent: Mapping[str, Any]) -> Arguments:
         """What is sent to the provider beside OpenAI's parameters: as `extra_body`, or by the names of `extras`."""
+        if not self._own_extras and _OPENAIS.issuperset(sent):
+            return {}
         extra = {k: v for k, v in sent.items() if k not in _OPENAIS and not self._is_refused(k)}
-        own = copy.deepcopy(self._own_extras) if self._own_extras else {}
+        own = copy.deepcopy(self._own_extras)
         if self._extras is not None:
             return {k: v for k, v in extra.items() if k in self._extras} | own
         extra |= own
@@ -140,11 +153,24 @@ def messages_of(body: Body) -> list[Any]:
         raise GatewayError(
             400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+    if not isinstance(messages, list) or not _OBJECTS.issuperset(map(type, messages)):
         raise GatewayError(
             400, "Invalid type for 'messages': expected an array of objects.", param="messages", code="invalid_type"
         )
     return messages
+
+
+def _refuse_parts(messages: list[Any], taken: frozenset[str]) -> None:
+    for number, message in enumerate(messages):
+        content = message.get("content")
+        for place, part in enumerate(content if isinstance(content, list) else ()):
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind not in taken:
+                param = f"messages[{number}].content[{place}].type"
+                sentence = (
+                    f"Unsupported value: '{param}' does not support '{cut(kind, _LONGEST_KIND)}' with this model."
+                )
+                raise GatewayError(400, sentence, param=param, code="unsupported_value")
 
 
 def _refuse_custom(tools: Any) -> None:

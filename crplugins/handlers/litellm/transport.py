@@ -7,8 +7,8 @@ aiohttp reads headers as UTF-8 and keeps what is none; litellm gives them to htt
 Then a refusal would lose its status and a good answer would be lost, for a word in a header that nobody reads.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
@@ -21,14 +21,19 @@ from crplugins.core.network import Network
 _used: ContextVar[Network | None] = ContextVar("crplugins_network", default=None)
 
 
-@contextmanager
-def reaching(network: Network) -> Iterator[None]:
+class Reaching:
     """While it lasts, what litellm sends in this task, and in those that it starts, is sent as `network` says."""
-    token = _used.set(network)
-    try:
-        yield
-    finally:
-        _used.reset(token)
+
+    __slots__ = ("_network", "_token")
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def __enter__(self) -> None:
+        self._token = _used.set(self._network)
+
+    def __exit__(self, *_raised: object) -> None:
+        _used.reset(self._token)
 
 
 def is_ours() -> bool:

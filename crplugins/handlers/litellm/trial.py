@@ -15,7 +15,7 @@ import msgspec
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.configs import ConfiguredModel, ProviderRequest
 from crplugins.handlers.litellm.request import Arguments
-from crplugins.handlers.litellm.unchanged import AS_GIVEN, UnchangedAnswers, usual_answer
+from crplugins.handlers.litellm.unchanged import AS_GIVEN, UnchangedAnswers
 
 Json = Mapping[str, Any]
 
@@ -177,16 +177,15 @@ class UnchangedTrial:
 
         headers = {"content-type": "application/json"}
         response = httpx.Response(200, headers=headers, content=msgspec.json.encode(answer))
-        return self._document(self._model.answer(request, list(_CONVERSATIONS[0]), response))
+        document = answer_document(self._model.answer(request, list(_CONVERSATIONS[0]), response), self._model.name)
+        assert document is not None
+        return document
 
     def _ours(self, answers: UnchangedAnswers, answer: Mapping[str, Any]) -> dict[str, Any]:
-        usual = usual_answer(msgspec.json.encode(answer))
-        assert usual is not None
-        return self._document(answers.told(usual))
-
-    def _document(self, answer: Any) -> dict[str, Any]:
-        document = answer_document(answer, self._model.name)
-        assert document is not None
+        """The document of an answer as it is told without litellm."""
+        told = answers.told(msgspec.json.encode(answer))
+        assert told is not None
+        document: dict[str, Any] = msgspec.json.decode(told)
         return document
 
 

@@ -12,6 +12,12 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from crplugins.core.usage import MAX_TOKENS, sane_usage
+from crplugins.handlers.litellm.answer import Document, finish_reason_of
+from crplugins.handlers.litellm.bounded import LONGEST_WORD
+from crplugins.handlers.litellm.tool_calls import complete_calls
+from crplugins.handlers.litellm.usage import usage_object
+
 _SPEAKERS: Final = ("system", "user", "assistant")
 
 
@@ -39,7 +45,7 @@ def is_as_given(name: str, value: Any) -> bool:
 _AS_GIVEN: Final[Mapping[str, type]] = {"seed": int, "stop": str, "user": str}
 AS_GIVEN: Final = tuple(_AS_GIVEN)
 
-_Number = Annotated[int, msgspec.Meta(ge=0)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 _Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 _Word = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -48,7 +54,7 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True):
     """Has no members but those that are named."""
 
 
-class _PromptDetails(_Strict):
+class _PromptDetails(_Strict, omit_defaults=True):
     cached_tokens: _Number | None = None
     audio_tokens: _Number | None = None
     text_tokens: _Number | None = None
@@ -56,7 +62,7 @@ class _PromptDetails(_Strict):
     cache_write_tokens: _Number | None = None
 
 
-class _CompletionDetails(_Strict):
+class _CompletionDetails(_Strict, omit_defaults=True):
     reasoning_tokens: _Number | None = None
     audio_tokens: _Number | None = None
     accepted_prediction_tokens: _Number | None = None
@@ -93,7 +99,7 @@ class _Call(_Strict):
 class _Message(_Strict):
     role: Literal["assistant"]
     content: _Word | None = None
-    refusal: str | None = None
+    refusal: _Word | None = None
     reasoning_content: str | UnsetType | None = UNSET
     tool_calls: list[_Call] | None = None
     annotations: _Nothing = None
@@ -120,12 +126,12 @@ class _GroqsId(_Strict):
 class _Answer(_Strict):
     id: _Word
     created: Annotated[int, msgspec.Meta(gt=0)]
-    model: _Word
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WORD)]
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1, max_length=1)]
     object: Literal["chat.completion"] = "chat.completion"
     usage: _Usage | None = None
     service_tier: str | None = None
-    system_fingerprint: str | None = None
+    system_fingerprint: _Word | None = None
     prompt_filter_results: Any = None  # Azure's
     usage_breakdown: None = None  # Groq's two
     x_groq: _GroqsId | None = None
@@ -189,16 +195,13 @@ _OLLAMAS: Final = "fp_ollama"
 """Whose answers litellm gives an id."""
 
 
-def usual_answer(body: bytes) -> dict[str, Any] | None:
+def _usual_answer(body: bytes) -> _Answer | None:
     """An answer in OpenAI's form with nothing seldom in it; None for any other."""
     try:
         answer = _usual.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if answer.system_fingerprint == _OLLAMAS or _is_odd(answer.choices[0].message):
-        return None
-    document: dict[str, Any] = msgspec.json.decode(body)
-    return document
+    return None if answer.system_fingerprint == _OLLAMAS or _is_odd(answer.choices[0].message) else answer
 
 
 def text_chunk(data: bytes) -> TextChunk | None:
@@ -221,16 +224,65 @@ class UnchangedAnswers:
     prefix: str
     tiers: Mapping[str | None, str | None]
 
-    def told(self, answer: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer as litellm would tell it; None where that is not known."""
-        tier = answer.get("service_tier")
-        if tier not in self.tiers:
+    def told(self, body: bytes) -> bytes | None:
+        """The document of a usual answer: that which `answer_document` makes of what litellm reads in it. None for any
+        other answer."""
+        answer = _usual_answer(body)
+        if answer is None or answer.service_tier not in self.tiers:
             return None
-        if tier != self.tiers[tier]:
-            answer["service_tier"] = self.tiers[tier]
-        if self.prefix:
-            answer["model"] = self.prefix + answer["model"]
-        return answer
+        document: Document = {
+            "id": answer.id,
+            "object": answer.object,
+            "created": answer.created,
+            "model": self.prefix + answer.model,
+            "choices": [_told_choice(answer.choices[0])],
+        }
+        if answer.usage is not None and (usage := _told_usage(answer.usage)) is not None:
+            document["usage"] = usage
+        if (tier := self.tiers[answer.service_tier]) is not None:
+            document["service_tier"] = tier
+        if answer.system_fingerprint is not None:
+            document["system_fingerprint"] = answer.system_fingerprint
+        return msgspec.json.encode(document)
+
+
+def _told_choice(choice: _Choice) -> Document:
+    said = choice.message
+    message: Document = {"role": said.role, "content": said.content, "refusal": said.refusal}
+    if thoughts := said.reasoning_content or said.reasoning:
+        message["reasoning_content"] = thoughts
+    if said.tool_calls:
+        message["tool_calls"] = complete_calls(msgspec.to_builtins(said.tool_calls))
+    finish = finish_reason_of(choice.finish_reason, calls=bool(said.tool_calls))
+    return {"index": choice.index, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def _told_usage(usage: _Usage) -> Document | None:
+    """The counts, as they are where they are what we count."""
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    of_prompt = usage.prompt_tokens_details or _NONE_OF_PROMPT
+    of_completion = usage.completion_tokens_details or _NONE_OF_COMPLETION
+    counted = sane_usage(
+        prompt,
+        completion,
+        total,
+        cached=of_prompt.cached_tokens,
+        cache_write=of_prompt.cache_write_tokens,
+        reasoning=of_completion.reasoning_tokens,
+    )
+    as_told = counted is not None and counted.input_tokens == prompt and counted.output_tokens == completion
+    if not as_told or total != prompt + completion or usage.prompt_cache_hit_tokens is not None:
+        return usage_object(msgspec.to_builtins(usage))
+    told: Document = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    if of_prompt != _NONE_OF_PROMPT:
+        told["prompt_tokens_details"] = of_prompt
+    if of_completion != _NONE_OF_COMPLETION:
+        told["completion_tokens_details"] = of_completion
+    return told
+
+
+_NONE_OF_PROMPT: Final = _PromptDetails()
+_NONE_OF_COMPLETION: Final = _CompletionDetails()
 
 
 def _is_odd(message: _Message) -> bool:

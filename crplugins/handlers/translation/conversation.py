@@ -128,7 +128,9 @@ def thoughts_back(thoughts: Sequence[Fields], target: Target) -> Fields:
         return {"thinking_blocks": signed} if signed else {}
     texts: list[Any] = [each.get("thinking") for each in thoughts]
     text = "".join(text for text in texts if isinstance(text, str))
-    return {"reasoning_content": text} if text and not target.is_openai else {}
+    if not text or target.is_openai:
+        return {}
+    return {"reasoning_content": text, "reasoning": text} if target.is_vllm else {"reasoning_content": text}
 
 
 def _apart(before: Sequence[Fields], parts: Sequence[Fields]) -> list[Fields]:

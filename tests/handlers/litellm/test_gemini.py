@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from crplugins import Gateway, Usage, UsageRecord
-from crplugins.testing import Answer, Drive, lifespan
+from crplugins.testing import Answer, Drive, FakeProvider, lifespan
+from tests.litellm_setup import asking
 
 pytestmark = pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
 KEY = "sk-gemini-0123456789"
@@ -100,6 +101,25 @@ async def test_two_function_calls_in_two_chunks_are_two_calls(serve: Any) -> Non
     ]
     assert len({call["id"] for call in calls}) == 2
     assert finishes(chunks) == ["tool_calls"]
+
+
+async def test_two_equal_calls_are_two_in_the_turn_after_them(serve: Any) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def answer(request: Request) -> JSONResponse:
+        sent.append(await request.json())
+        return JSONResponse(piece("A pair.", "STOP"))
+
+    dice = {"type": "function", "function": {"name": "throw", "arguments": '{"sides":6}'}}
+    turn = [{"role": "assistant", "content": None, "tool_calls": [{"id": each, **dice} for each in ("a", "b")]}]
+    results = [{"role": "tool", "tool_call_id": each, "content": "5"} for each in ("a", "b")]
+    async with serve(Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])) as url:
+        async with asking(FakeProvider(), "gemini/gemini-2.5-flash", api_base=url, api_key="k") as asked:
+            sent.clear()
+            await asked.plain(messages=[{"role": "user", "content": "Throw two dice."}, *turn, *results])
+    _, calls, told = sent[-1]["contents"]
+    assert calls["parts"] == [{"function_call": {"name": "throw", "args": {"sides": 6}}}] * 2
+    assert len(told["parts"]) == 2
 
 
 async def test_a_stream_without_its_finish_reason_is_cut(serve: Any) -> None:

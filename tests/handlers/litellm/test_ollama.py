@@ -10,7 +10,7 @@ import pytest
 
 from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider
-from tests.litellm_setup import asking
+from tests.litellm_setup import HELLO, asking
 
 SHOWN = {"template": "{{ if .Tools }}{{ .Tools }}{{ end }}", "model_info": {"llama.context_length": 4096}}
 SAID = {"model": "tiny", "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": "hello"},
@@ -71,6 +71,26 @@ async def test_a_model_of_a_wildcard_is_asked_about_once(ollama):
         await asked.plain(model="other")
         await asked.plain(model="other")
     assert ollama.paths == ["/api/show", "/api/chat", "/api/chat"]
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+@pytest.mark.parametrize("kind", ["input_audio", "audio_url", "video_url"])
+async def test_sound_and_video_are_refused_by_name_before_anything_is_sent(ollama, provider, kind):
+    content = [{"type": "text", "text": "What is this?"}, {"type": kind, kind: {"url": "data:;base64,AA=="}}]
+    async with asking(FakeProvider(), f"{provider}/tiny", api_base=ollama.url) as asked:
+        ollama.paths.clear()
+        refusal = await asked.refusal(messages=[*HELLO, {"role": "user", "content": content}])
+    assert (refusal.status, refusal.error.code) == (400, "unsupported_value")
+    assert refusal.error.param == "messages[1].content[1].type"
+    assert kind in refusal.error.message
+    assert ollama.paths == []
+
+
+async def test_a_picture_is_sent_along(ollama):
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    async with asking(FakeProvider(), "ollama_chat/tiny", api_base=ollama.url) as asked:
+        answer = await asked.plain(messages=[{"role": "user", "content": [{"type": "text", "text": "Look."}, picture]}])
+    assert answer["choices"][0]["message"]["content"] == "hello"
 
 
 async def test_a_server_that_is_down_at_start_up_does_not_keep_the_gateway_from_starting(ollama):

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from crplugins import Gateway, Usage, UsageRecord
-from crplugins.core import sse
 from crplugins.core.errors import GatewayError
+from crplugins.handlers import whole_answer
 from crplugins.handlers.litellm import plain
 from crplugins.testing import Drive, FakeProvider, Script, lifespan
 from tests.litellm_setup import Asked, asking
@@ -128,13 +128,14 @@ async def test_an_answer_that_is_none_fails_over() -> None:
 async def test_an_answer_has_a_longest_length_also_after_decompression(
     model: str, packed: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(plain, "MAX_DOCUMENT_BYTES", 100_000)
-    body = json.dumps(document("x" * 200_000)).encode()
+    for module in (plain, whole_answer):  # by whose client it is read
+        monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 100_000)
+    body = json.dumps(document("x" * 2_000_000)).encode()
     headers = {"content-encoding": "gzip"} if packed else {}
     with caplog.at_level(logging.WARNING, "crplugins.upstream"):
         refusal = await refusal_of(model, gzip.compress(body) if packed else body, **headers)
     assert (refusal.status, refusal.error.code) == (502, "upstream_malformed")
-    assert f"more than {sse.MAX_DOCUMENT_BYTES} bytes" in caplog.text
+    assert "more than 100000 bytes" in caplog.text
 
 
 @pytest.mark.parametrize("model", OPENAIS_WIRE)

@@ -3,6 +3,7 @@
 import pytest
 
 from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed
+from crplugins.handlers.litellm.unchanged import are_texts
 
 ALL = Rehearsed(frozenset({"temperature", "tools", "pictures"}), frozenset({"stream_options"}))
 FEW = Rehearsed(frozenset({"temperature"}), frozenset())
@@ -38,7 +39,7 @@ def picture(url, **more):
     ],
 )  # fmt: skip
 def test_a_request_of_kinds_that_were_the_same_takes_the_short_road(messages, arguments):
-    assert ALL.allows(messages, arguments)
+    assert ALL.allows(messages, arguments, texts=are_texts(messages))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,12 @@ def test_a_request_of_kinds_that_were_the_same_takes_the_short_road(messages, ar
     ],
 )  # fmt: skip
 def test_any_other_request_is_litellms_own(messages, arguments):
-    assert not ALL.allows(messages, arguments)
+    assert not ALL.allows(messages, arguments, texts=are_texts(messages))
 
 
 @pytest.mark.parametrize("messages", [[HELLO, CALL, RESULT], [user(picture("data:image/png;base64,AA=="))]])
 def test_what_differed_in_the_rehearsal_is_litellms_own(messages):
-    assert not FEW.allows(messages, {})
+    assert not FEW.allows(messages, {}, texts=are_texts(messages))
 
 
 @pytest.mark.parametrize("setting", ["custom_llm_provider", "mock_response", "ensure_alternating_roles", "caching", "fallbacks", "azure_ad_token", "aws_region_name", "prompt_id"])  # fmt: skip

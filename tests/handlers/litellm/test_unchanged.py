@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.sse import Event, Splitter
+from crplugins.core.usage import MAX_TOKENS
+from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.unchanged import (
     UnchangedAnswers,
     are_texts,
     is_as_given,
     text_chunk,
-    usual_answer,
 )
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import HELLO, asking
@@ -61,27 +62,51 @@ SELDOM = {
 }  # fmt: skip
 
 
+AS_THEY_ARE = UnchangedAnswers("", {"default": "default", "flex": "flex"})
+
+
 @pytest.mark.parametrize("kind", USUAL)
-def test_a_usual_answer_is_known(kind):
-    assert usual_answer(json.dumps(USUAL[kind]).encode()) == USUAL[kind]
+def test_a_usual_answer_is_told_as_one_that_litellm_has_read(kind):
+    told = AS_THEY_ARE.told(json.dumps(USUAL[kind]).encode())
+    assert told is not None
+    assert json.loads(told) == answer_document(USUAL[kind], "up")
 
 
 @pytest.mark.parametrize("kind", SELDOM)
 def test_an_answer_with_anything_seldom_in_it_is_litellms(kind):
-    assert usual_answer(json.dumps(SELDOM[kind]).encode()) is None
+    assert AS_THEY_ARE.told(json.dumps(SELDOM[kind]).encode()) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"id": "\xff"}', b'{"choices": ['])
 def test_what_is_no_answer_is_litellms(body):
-    assert usual_answer(body) is None
+    assert AS_THEY_ARE.told(body) is None
+
+
+COUNTS = st.one_of(st.none(), st.integers(0, 20), st.just(MAX_TOKENS + 1))
+
+
+@given(
+    st.fixed_dictionaries(
+        {"prompt_tokens": st.integers(0, 20), "completion_tokens": st.integers(0, 20), "total_tokens": st.integers(0, 50)},
+        optional={
+            "prompt_tokens_details": st.dictionaries(st.sampled_from(["cached_tokens", "audio_tokens", "text_tokens", "image_tokens", "cache_write_tokens"]), COUNTS),
+            "completion_tokens_details": st.dictionaries(st.sampled_from(["reasoning_tokens", "audio_tokens", "accepted_prediction_tokens"]), COUNTS),
+            "prompt_cache_hit_tokens": COUNTS,
+        },
+    )
+)  # fmt: skip
+def test_counts_are_told_as_those_that_litellm_has_read(counts):
+    usual = answer({"content": "x"}, usage=counts)
+    told = AS_THEY_ARE.told(json.dumps(usual).encode())
+    assert told is None or json.loads(told) == answer_document(usual, "up")
 
 
 def test_an_answer_of_a_tier_that_was_not_tried_is_litellms():
     answers = UnchangedAnswers("groq/", {"on_demand": "auto"})
-    told = answers.told(answer({"content": "x"}, service_tier="on_demand"))
+    told = answers.told(json.dumps(answer({"content": "x"}, service_tier="on_demand")).encode())
     assert told is not None
-    assert (told["model"], told["service_tier"]) == ("groq/up", "auto")
-    assert answers.told(answer({"content": "x"}, service_tier="new")) is None
+    assert (json.loads(told)["model"], json.loads(told)["service_tier"]) == ("groq/up", "auto")
+    assert answers.told(json.dumps(answer({"content": "x"}, service_tier="new")).encode()) is None
 
 
 @pytest.mark.parametrize(
