@@ -15,6 +15,7 @@ from crplugins.cli.startup_log import StartupLog, enumerated
 from crplugins.core.collector import without_collector
 
 if TYPE_CHECKING:
+    from crplugins.cli.env_file import EnvFile
     from crplugins.config import Config
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -77,7 +78,6 @@ def serve(
     with without_collector():
         from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
-        from crplugins.cli.env_file import EnvFile
         from crplugins.cli.preflight import require_files
         from crplugins.cli.servers import address_of, listening_socket, serve_here, serve_in_workers
         from crplugins.cli.start import Start
@@ -86,9 +86,7 @@ def serve(
 
         if file is not None and config_file is not None:
             raise typer.BadParameter("the file is given twice", param_hint="--config")
-        variables = None if env_file is None else EnvFile(env_file)
-        if variables is not None:
-            variables.load()
+        variables = None if env_file is None else _loaded(env_file)
         found = find(file or config_file)
         run_key = None if found.config.keys else mint_secret()
         run = Start(
@@ -109,6 +107,14 @@ def serve(
             serve_here(gateway, sock, text, startup, run, hangups)
         else:
             serve_in_workers(workers, sock, text, startup, config, run, hangups)
+
+
+def _loaded(path: Path) -> "EnvFile":
+    from crplugins.cli.env_file import EnvFile  # few have one
+
+    variables = EnvFile(path)
+    variables.load()
+    return variables
 
 
 def _server_settings(

@@ -5,7 +5,6 @@ second.
 """
 
 import asyncio
-import gzip
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +170,8 @@ class Scraper:
         body = encode(self.metrics.exposed(scrape.names))
         headers = [(b"content-type", content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
         if scrape.gzip:
+            import gzip  # in the thread of scrapes
+
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             headers.append((b"content-encoding", b"gzip"))
         return Rendered([*headers, (b"content-length", str(len(body)).encode())], body)
