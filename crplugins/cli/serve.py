@@ -12,7 +12,7 @@ from crplugins import __version__
 from crplugins.cli.options import ConfigOption
 from crplugins.cli.signals import Hangups, exit_cleanly_on_signals
 from crplugins.cli.startup_log import StartupLog, enumerated
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 
 if TYPE_CHECKING:
     from crplugins.cli.env_file import EnvFile

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
