@@ -21,7 +21,8 @@ from crplugins.core.single_flight import SingleFlight
 from crplugins.homes.assembly import find
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
-from crplugins.limits.outage import GuardedStore
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.store import LimitStore
 from crplugins.plugins.admission import Admission
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
@@ -34,6 +35,8 @@ from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+    from crplugins.limits.outage import GuardedStore
 
 GZIP_LEVEL: Final = 1
 """The text repeats itself: higher levels cost several times as much and save little."""
@@ -220,14 +223,21 @@ def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | 
     if not deciding:
         return None
     rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
-    store = rate_limits.reservations.store
     return LimitGauges(
         rate_limits,
         budgets,
         key_label=metrics.key_label,
         shadowed=[plugin.shadowed for plugin in deciding],
-        store=store if isinstance(store, GuardedStore) else None,
+        store=_guarded(rate_limits.reservations.store),
     )
+
+
+def _guarded(store: LimitStore) -> "GuardedStore | None":
+    if isinstance(store, MemoryStore):
+        return None
+    from crplugins.limits.outage import GuardedStore  # which knows when its store is unavailable
+
+    return store if isinstance(store, GuardedStore) else None
 
 
 def _encoder(accept: str) -> tuple[Encode, str]:

@@ -19,7 +19,8 @@ class MadeLater:
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is None:
+        app = self._app
+        if app is None:
             async with self._making:
-                self._app = self._app or await asyncio.to_thread(self._make)
-        await self._app(scope, receive, send)
+                app = self._app = self._app or await asyncio.to_thread(self._make)
+        await app(scope, receive, send)
