@@ -19,8 +19,12 @@ class MadeLater:
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app
-        if app is None:
+        if self._app is None:
             async with self._making:
-                app = self._app = self._app or await asyncio.to_thread(self._make)
-        await app(scope, receive, send)
+                await self._make_once()
+        assert self._app is not None, "it is made"
+        await self._app(scope, receive, send)
+
+    async def _make_once(self) -> None:
+        if self._app is None:
+            self._app = await asyncio.to_thread(self._make)
