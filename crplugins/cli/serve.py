@@ -15,8 +15,8 @@ from crplugins.cli.startup_log import StartupLog, enumerated
 from crplugins.core.without_collector import without_collector
 
 if TYPE_CHECKING:
+    from crplugins.cli.configuration import FoundConfig
     from crplugins.cli.env_file import EnvFile
-    from crplugins.config import Config
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 """That of `config/schema.py`, which is imported behind the first line."""
@@ -102,7 +102,7 @@ def serve(
         gateway = Gateway.from_config(config)
     with listening_socket(config.server) as sock:
         address = address_of(sock, tls=config.server.tls is not None)
-        text = welcome(address + config.server.root_path, found.config, run_key)
+        text = welcome(address + config.server.root_path, found, run_key)
         if workers == 1:
             serve_here(gateway, sock, text, startup, run, hangups)
         else:
@@ -135,17 +135,15 @@ def _server_settings(
     return given | ({"uds": None} if given.keys() & {"host", "port"} and uds is None else {})
 
 
-def welcome(address: str, config: "Config", run_key: str | None) -> str:
+def welcome(address: str, found: "FoundConfig", run_key: str | None) -> str:
     """The address and, with a generated key, samples that work as they are. Configured keys are not shown."""
-    from crplugins.homes.upstream_choice import served_names
-
-    names = served_names(config)
+    names = found.names
     text = _WITHOUT_KEY if run_key is None else _WITH_KEY
     return text.format(
         version=__version__,
         address=address,
         models=enumerated(names),
         key=run_key,
-        reason="because the configuration has no 'keys'" if config.source.file else "valid until the gateway stops",
+        reason="valid until the gateway stops" if found.file is None else "because the configuration has no 'keys'",
         model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
     )
