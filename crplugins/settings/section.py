@@ -17,7 +17,8 @@ _LONGEST_NAME: Final = 48
 
 
 class Section(BaseModel):
-    """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`.
+    """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`:
+    `Deferred`, where few files have it.
 
     The text below a field says what it means, and its `examples` what it may look like: both stand in the reference of
     every key (`config/reference.py`).

@@ -115,15 +115,15 @@ def test_the_number_of_modules_has_a_bound(gateway):
     """Each takes time and memory at every start. Raise a bound for what a start needs, and for nothing else: of other
     packages that is dear, and of our own what a file that is split in two costs."""
     loaded = ours(gateway["modules"])
-    assert len({*gateway["modules"]} - {*loaded}) < 468
-    assert len(loaded) < 342
+    assert len({*gateway["modules"]} - {*loaded}) < 440
+    assert len(loaded) < 328
 
 
 def test_what_takes_time_at_each_start_has_bounds(gateway):
     """A frozen dataclass takes 0.8 ms to define and a frozen struct 0.02; a pattern takes 0.1 to 2 ms, and can be
     compiled when an error or a form comes that it is for; to collect garbage takes 40 ms, and finds none."""
     assert len(ours(gateway["dataclasses"])) <= 2
-    assert len(ours(gateway["patterns"])) < 90
+    assert len(ours(gateway["patterns"])) < 76
     assert ours(gateway["collections"]) == []
 
 
@@ -135,4 +135,4 @@ def test_a_start_reads_no_certificates_where_no_upstream_speaks_tls(gateway):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_an_idle_gateway_takes_little_more_memory_than_a_bare_server_with_a_client(gateway, folder):
     """Starlette, uvicorn and aiohttp without any policy, in the same run."""
-    assert gateway["kilobytes"] < 1.6 * started(folder, BARE)["kilobytes"]
+    assert gateway["kilobytes"] < 1.5 * started(folder, BARE)["kilobytes"]
