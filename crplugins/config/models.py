@@ -221,7 +221,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     litellm_params: LitellmParams
     """Where the model is served."""
 
-    model_info: Deferred[ModelInfo] = ModelInfo.without_keys()
+    model_info: ModelInfo = ModelInfo.without_keys()
     """What is known about the model: its prices."""
 
     handler: HandlerKind = Field(default="auto", examples=["direct"])

@@ -167,10 +167,10 @@ class PolicySection(NullIsNothing):
     )
     """Names of its own for models: a name, or a list of {model, weight}."""
 
-    limits: Deferred[Amounts] = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 60}])
+    limits: Amounts = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 60}])
     """How much it may use in a time."""
 
-    budget: Deferred[BudgetSection] | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
+    budget: BudgetSection | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
     """How much it may spend."""
 
     on_disconnect: OnDisconnect | None = Field(default=None, examples=["drain"])

@@ -31,7 +31,7 @@ M = TypeVar("M", bound=BaseModel)
 
 Deferred = Annotated[M, _WhenWritten()]
 """A section that few files write. Pydantic would build a validator for it into that of every section around it,
-whatever a file says."""
+whatever a file says. Reading it takes 7 us more: not for what stands in each of many keys or models."""
 
 
 @contextmanager

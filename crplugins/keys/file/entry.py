@@ -5,7 +5,6 @@ from typing import ClassVar
 from pydantic import ConfigDict, Field
 
 from crplugins.keys.entry import KeyEntry, SecretEntry
-from crplugins.settings.building import Deferred
 
 
 class _FileSecretEntry(SecretEntry):
@@ -19,5 +18,5 @@ class FileEntry(KeyEntry):
     model_config = ConfigDict(extra="allow")
     likeness: ClassVar[float] = 0.75
 
-    secrets: tuple[Deferred[_FileSecretEntry], ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    secrets: tuple[_FileSecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
     """Several secrets, each with a secret or a hash."""
