@@ -21,19 +21,23 @@ class Inner(Section):
         return port
 
 
-class Other(Section):
-    name: str = ""
-
-
 class Outer(Section):
     inner: Deferred[Inner] = Inner.without_keys()
-    other: Deferred[Other] | None = None
     more: tuple[Deferred[Inner], ...] = ()
 
 
 def test_a_section_that_is_not_written_has_no_validator():
-    assert Outer.model_validate({"inner": {"port": 2}}).inner == Inner(port=2)
+    class Other(Section):
+        name: str = ""
+
+    class Around(Section):
+        inner: Deferred[Inner] = Inner.without_keys()
+        other: Deferred[Other] | None = None
+
+    assert Around.model_validate({"inner": {"port": 2}}).inner == Inner(port=2)
     assert not Other.__pydantic_complete__
+    assert Around.model_validate({"other": {"name": "a"}}).other == Other(name="a")
+    assert Other.__pydantic_complete__
 
 
 @pytest.mark.parametrize(
