@@ -10,7 +10,7 @@ import pkgutil
 
 import crplugins.cli
 from crplugins.config.load import parse_config
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 from crplugins.homes.gateway.app import Gateway
 from tests.trust import share_trust
 

@@ -14,7 +14,7 @@ def main() -> None:
         needs = f"crplugins needs {', '.join(missing)}. Run: pip install 'crplugins[gateway]'"
         sys.stderr.write(f"{needs}, or 'crplugins[slim]', which is the same without litellm\n")
         sys.exit(2)
-    from crplugins.core.collector import without_collector
+    from crplugins.core.without_collector import without_collector
 
     with without_collector():
         from crplugins.cli.app import run

@@ -18,7 +18,7 @@ import typer
 
 from crplugins import __version__
 from crplugins.cli.refused import Refused
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 from crplugins.settings.errors import ConfigError
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -138,6 +138,7 @@ def _run(now: Callable[[], datetime] | None) -> None:
         names = asked if asked and asked[0] in COMMANDS else COMMANDS  # else it is help or a mistake, which names all
         with without_collector():
             command = command_line(names)
+            import pydantic.type_adapter  # noqa: F401 - Typer reads a command line with it: else its import is collected
         command(prog_name="crplugins", obj=now)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

@@ -9,14 +9,15 @@ import msgspec
 
 from crplugins.cli.address import local_url, unix_url
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
-from crplugins.homes.upstream_choice import AnyUpstream, upstreams_of
+from crplugins.homes.upstream_choice import AnyUpstream, served_names, upstreams_of
 
 
 class FoundConfig(msgspec.Struct, frozen=True):
-    """A configuration and its file, if there is one."""
+    """A configuration and its file, if there is one; `names` are those that are served, see `served_names`."""
 
     config: Config
     file: Path | None
+    names: list[str]
 
     def upstreams(self) -> list[AnyUpstream]:
         """As `upstreams_of` says."""
@@ -32,11 +33,12 @@ def find(option: Path | None) -> FoundConfig:
     file = find_config(option)
     if file is not None:
         beside(file)
-    config = read_whole(file)
+    config = _read(file, None, os.environ)
     os.environ.update(config.variables)  # for litellm and the providers' clients, and for workers
+    names = served_names(config)
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    return FoundConfig(config, file)
+    return FoundConfig(config, file, names)
 
 
 def beside(file: Path) -> None:
@@ -52,9 +54,13 @@ def read_whole(file: Path | None, text: str | None = None, environ: Mapping[str,
 
     Raises `ConfigError`, also for a model that no handler can serve.
     """
-    config = parse_config({}, environ).with_litellm_demo() if file is None else load_config(file, environ, text)
+    config = _read(file, text, environ)
     upstreams_of(config, waiting=True)
     return config
+
+
+def _read(file: Path | None, text: str | None, environ: Mapping[str, str]) -> Config:
+    return parse_config({}, environ).with_litellm_demo() if file is None else load_config(file, environ, text)
 
 
 def listening(config: Config) -> str:

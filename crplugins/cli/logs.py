@@ -20,7 +20,6 @@ from crplugins.config import Config
 from crplugins.config.server import LogLevel
 from crplugins.core.log_lines import NO_REQUEST, REQUEST_ID
 from crplugins.core.redaction import one_line
-from crplugins.plugins.access_log import JSONFormatter
 
 PENDING: Final = 10_000
 """How many records may wait to be written; further ones are dropped and counted."""
@@ -56,8 +55,14 @@ class StderrLog(ExitStack):
 
     def configure(self, config: Config) -> None:
         """From now on as `config` says."""
-        self._handler.setFormatter(JSONFormatter() if config.log.format == "json" else LineFormatter(_TEXT))
+        self._handler.setFormatter(_json() if config.log.format == "json" else LineFormatter(_TEXT))
         logging.getLogger(_OURS).setLevel((self._level or config.log.level).upper())
+
+
+def _json() -> logging.Formatter:
+    from crplugins.plugins.access_log import JSONFormatter  # needed only here
+
+    return JSONFormatter()
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from crplugins import __version__
 from crplugins.cli.options import ConfigOption
 from crplugins.cli.signals import Hangups, exit_cleanly_on_signals
 from crplugins.cli.startup_log import StartupLog, enumerated
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 
 if TYPE_CHECKING:
-    from crplugins.config import Config
+    from crplugins.cli.configuration import FoundConfig
+    from crplugins.cli.env_file import EnvFile
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 """That of `config/schema.py`, which is imported behind the first line."""
@@ -77,7 +78,6 @@ def serve(
     with without_collector():
         from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
-        from crplugins.cli.env_file import EnvFile
         from crplugins.cli.preflight import require_files
         from crplugins.cli.servers import address_of, listening_socket, serve_here, serve_in_workers
         from crplugins.cli.start import Start
@@ -86,9 +86,7 @@ def serve(
 
         if file is not None and config_file is not None:
             raise typer.BadParameter("the file is given twice", param_hint="--config")
-        variables = None if env_file is None else EnvFile(env_file)
-        if variables is not None:
-            variables.load()
+        variables = None if env_file is None else _loaded(env_file)
         found = find(file or config_file)
         run_key = None if found.config.keys else mint_secret()
         run = Start(
@@ -104,11 +102,19 @@ def serve(
         gateway = Gateway.from_config(config)
     with listening_socket(config.server) as sock:
         address = address_of(sock, tls=config.server.tls is not None)
-        text = welcome(address + config.server.root_path, found.config, run_key)
+        text = welcome(address + config.server.root_path, found, run_key)
         if workers == 1:
             serve_here(gateway, sock, text, startup, run, hangups)
         else:
             serve_in_workers(workers, sock, text, startup, config, run, hangups)
+
+
+def _loaded(path: Path) -> "EnvFile":
+    from crplugins.cli.env_file import EnvFile  # few have one
+
+    variables = EnvFile(path)
+    variables.load()
+    return variables
 
 
 def _server_settings(
@@ -129,17 +135,15 @@ def _server_settings(
     return given | ({"uds": None} if given.keys() & {"host", "port"} and uds is None else {})
 
 
-def welcome(address: str, config: "Config", run_key: str | None) -> str:
+def welcome(address: str, found: "FoundConfig", run_key: str | None) -> str:
     """The address and, with a generated key, samples that work as they are. Configured keys are not shown."""
-    from crplugins.homes.upstream_choice import served_names
-
-    names = served_names(config)
+    names = found.names
     text = _WITHOUT_KEY if run_key is None else _WITH_KEY
     return text.format(
         version=__version__,
         address=address,
         models=enumerated(names),
         key=run_key,
-        reason="because the configuration has no 'keys'" if config.source.file else "valid until the gateway stops",
+        reason="valid until the gateway stops" if found.file is None else "because the configuration has no 'keys'",
         model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
     )

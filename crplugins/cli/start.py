@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from crplugins.cli.configuration import read_whole
-from crplugins.cli.env_file import EnvFile
 from crplugins.cli.preflight import require_files
 from crplugins.config import Config
 from crplugins.config.load import text_of
 from crplugins.config.server import LogLevel
 from crplugins.settings.errors import Problem
+
+if TYPE_CHECKING:
+    from crplugins.cli.env_file import EnvFile
 
 _NO_KEYS = (
     "a configuration without keys cannot follow one with keys: `crplugins serve` generates a key at its start alone"
@@ -39,7 +41,7 @@ class Start(msgspec.Struct, frozen=True):
     limit_store: str | None = None
     server: Mapping[str, Any] = msgspec.field(default_factory=dict)
     log_level: LogLevel | None = None
-    env_file: EnvFile | None = None
+    env_file: "EnvFile | None" = None
 
     def with_text(self, text: str | None) -> Self:
         return msgspec.structs.replace(self, text=text)

@@ -19,6 +19,7 @@ from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.metering.prices import price_of
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
+from crplugins.settings.building import Deferred
 from crplugins.settings.errors import Problem
 from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Count, Number, Section, refusal
@@ -49,49 +50,53 @@ class LimitsSection(Section):
     """What part of each limit a process allows with `on_store_error: local`; by default an equal share, among as many
     processes as have used the store."""
 
-    overall: Amounts = Field(
+    overall: Deferred[Amounts] = Field(
         default=Amounts.without_keys(), validation_alias="global", examples=[{"requests_per_minute": 5000}]
     )
     """Limits of all requests together."""
 
-    per_team: Mapping[str, Amounts] = Field(default_factory=dict, examples=[{"search": {"tokens_per_minute": 500000}}])
+    per_team: Mapping[str, Deferred[Amounts]] = Field(
+        default_factory=dict, examples=[{"search": {"tokens_per_minute": 500000}}]
+    )
     """Limits of all keys of a team together, by the team's name."""
 
-    per_model: Mapping[str, Amounts] = Field(
+    per_model: Mapping[str, Deferred[Amounts]] = Field(
         default_factory=dict, examples=[{"gpt-4o-mini": {"max_parallel_requests": 200}}]
     )
     """Limits of all requests to a model, by its name in `model_list`. A name with a `*`, such as `openai/*`, is for all
     models that fit it together."""
 
-    per_key: Amounts = Field(
+    per_key: Deferred[Amounts] = Field(
         default=Amounts.without_keys(), examples=[{"requests_per_minute": 60, "burst": {"requests_per_minute": 10}}]
     )
     """Limits of each key that has none of its own."""
 
-    per_key_and_model: Mapping[str, Amounts] = Field(
+    per_key_and_model: Mapping[str, Deferred[Amounts]] = Field(
         default_factory=dict, examples=[{"gpt-4o-mini": {"tokens_per_minute": 50000}}]
     )
     """Limits of each key's requests to a model, by the model's name in `model_list`, or to all that fit a name with a
     `*` together."""
 
-    per_client_address: Amounts = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 20}])
+    per_client_address: Deferred[Amounts] = Field(
+        default=Amounts.without_keys(), examples=[{"requests_per_minute": 20}]
+    )
     """Limits of each client address, for a gateway that anybody may use."""
 
-    per_user: Amounts = Field(
+    per_user: Deferred[Amounts] = Field(
         default=Amounts.without_keys(), examples=[{"requests_per_minute": 20, "tokens_per_day": 200000}]
     )
     """Limits of each end user of a key. Where requests name their user stands in `identity`."""
 
-    per_session: SessionAmounts = Field(
+    per_session: Deferred[SessionAmounts] = Field(
         default=SessionAmounts.without_keys(), examples=[{"requests": 200, "tokens": 1000000}]
     )
     """Limits of each session of a key, such as one run of an agent. Where requests name it stands in `identity`."""
 
-    per_deployment: Amounts = Field(default=Amounts.without_keys(), examples=[{"max_parallel_requests": 32}])
+    per_deployment: Deferred[Amounts] = Field(default=Amounts.without_keys(), examples=[{"max_parallel_requests": 32}])
     """What a provider lets each entry of `model_list` use, besides its own `rpm`, `tpm` and `max_parallel_requests`. A
     request for which nothing of it is left goes to the next deployment. For crplugins' own gateway."""
 
-    identity: IdentitySection = IdentitySection.without_keys()
+    identity: Deferred[IdentitySection] = IdentitySection.without_keys()
     """Where requests name their end user and their session, and what happens to those that do not."""
 
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])
@@ -107,7 +112,7 @@ class LimitsSection(Section):
     shadow: bool = Field(default=False, examples=[True])
     """Whether what any of these limits would refuse is only counted and logged, and let through."""
 
-    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    queue: Deferred[QueueSection] | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
     """How requests wait that a limit would refuse now: every limit by time and of requests at once, also those of keys,
     that says nothing else itself. Without it they are refused at once."""
 
@@ -177,18 +182,18 @@ class FallbackPrice(Section):
 class BudgetsSection(Section):
     """How much may be spent, besides what each key says of itself."""
 
-    per_team: Mapping[str, BudgetSection] = Field(
+    per_team: Mapping[str, Deferred[BudgetSection]] = Field(
         default_factory=dict, examples=[{"search": {"usd": 500, "period": "month"}}]
     )
     """The budget of all keys of a team together, by the team's name."""
 
-    per_key: BudgetSection | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
+    per_key: Deferred[BudgetSection] | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
     """The budget of each key that has none of its own."""
 
-    per_user: UserBudget | None = Field(default=None, examples=[{"usd": 5, "period": "month"}])
+    per_user: Deferred[UserBudget] | None = Field(default=None, examples=[{"usd": 5, "period": "month"}])
     """The budget of each end user of a key. Where requests name their user stands in `limits.identity`."""
 
-    per_session: SessionBudget | None = Field(default=None, examples=[{"usd": 2}])
+    per_session: Deferred[SessionBudget] | None = Field(default=None, examples=[{"usd": 2}])
     """The budget of each session of a key, such as one run of an agent. Where requests name it stands in
     `limits.identity`."""
 
@@ -199,7 +204,7 @@ class BudgetsSection(Section):
     """A request under a budget for a model whose price is unknown: `refuse` answers 400, `allow` lets it through though
     no budget can count it, `price` counts it at `fallback_price`."""
 
-    fallback_price: FallbackPrice | None = Field(
+    fallback_price: Deferred[FallbackPrice] | None = Field(
         default=None, examples=[{"input_cost_per_token": 0.000005, "output_cost_per_token": 0.000025}]
     )
     """What such a model costs, in records and metrics too. Given alone it means `unknown_price: price`."""

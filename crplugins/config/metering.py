@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from crplugins.core.network import has_host
 from crplugins.metering.listed_prices import ListedPrices
 from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
+from crplugins.settings.building import Deferred
 from crplugins.settings.secret_text import OneLine, Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal, switch
 
@@ -141,7 +142,7 @@ class MetricsSection(Section):
     inter_chunk: bool = Field(default=False, examples=[True])
     """Whether the time between two chunks of a stream is measured too, which costs on each chunk."""
 
-    otlp: Annotated[OtlpSection | None, BeforeValidator(switch)] = None
+    otlp: Annotated[Deferred[OtlpSection] | None, BeforeValidator(switch)] = None
     """A receiver of OpenTelemetry's that they are pushed to; `true` for the one that the environment names."""
 
     @property

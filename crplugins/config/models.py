@@ -30,6 +30,7 @@ from crplugins.metering.listed_prices import ListedPrices
 from crplugins.metering.price_table import Prices, prices_for
 from crplugins.metering.prices import price_of
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
+from crplugins.settings.building import Deferred
 from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
 
@@ -74,7 +75,7 @@ class QuotaKeys(Section):
     """Whether the answers decide how many requests the deployment is sent at once, up to `max_parallel_requests`, or
     256: a 429, a time-out or late first tokens lower the number, answers in time raise it."""
 
-    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    queue: Deferred[QueueSection] | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
     """How requests wait that no deployment of the name may be sent now; without it they are refused at once."""
 
     def quota(self) -> dict[str, Any]:
@@ -220,7 +221,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     litellm_params: LitellmParams
     """Where the model is served."""
 
-    model_info: ModelInfo = ModelInfo()
+    model_info: ModelInfo = ModelInfo.without_keys()
     """What is known about the model: its prices."""
 
     handler: HandlerKind = Field(default="auto", examples=["direct"])

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from crplugins.config.fallbacks import EntryFallbacks
 from crplugins.handlers.routing.settings import FailureKind, GroupSettings, RetryPolicy, RoutingSettings, Strategy
+from crplugins.settings.building import Deferred
 from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, Whole, refusal
 
@@ -92,7 +93,7 @@ class RoutingKeys(Section):
     """How often the same deployment is asked again for a request, after a 429, a 5xx, or if no connection could be
     made; by default once. Never more than the budget of retries allows: one in twenty requests and one a second."""
 
-    retry_policy: RetryPolicySection | None = None
+    retry_policy: Deferred[RetryPolicySection] | None = None
     """The same by what went wrong."""
 
     cooldown_time: Annotated[Number, Field(ge=0, le=3600)] | None = Field(default=None, examples=[10])
@@ -103,7 +104,7 @@ class RoutingKeys(Section):
     """Failures that a deployment may have within a minute, with or without answers in between, before it is not asked
     for `cooldown_time`. By default those in a row count: the second, or the first after which it is not asked again."""
 
-    health_check: HealthCheckSection | None = None
+    health_check: Deferred[HealthCheckSection] | None = None
     """Whether the deployment is there is checked beside the requests; by default only requests show it."""
 
 

@@ -27,6 +27,7 @@ from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
 from crplugins.metering.listed_prices import ListedPrices, NoPriceList
 from crplugins.plugins.aliases.table import AliasTable
+from crplugins.settings.building import Deferred
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
 from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Section, not_empty, switch
@@ -138,10 +139,10 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     models_shadow: bool = Field(default=False, examples=[True])
     """Whether a request for a name that is not in its key's `models` is only counted and logged, and let through."""
 
-    limits: LimitsSection = LimitsSection.without_keys()
+    limits: Deferred[LimitsSection] = LimitsSection.without_keys()
     """How much may be used in a time, besides what each key says of itself."""
 
-    budgets: BudgetsSection = BudgetsSection.without_keys()
+    budgets: Deferred[BudgetsSection] = BudgetsSection.without_keys()
     """How much may be spent, besides what each key says of itself."""
 
     on_disconnect: OnDisconnect = Field(default="cancel", examples=["drain"])
@@ -150,43 +151,43 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     missing_usage: MissingUsagePolicy = Field(default="estimate", examples=["refuse"])
     """When a provider reports no usage: estimate it, let the request fail, or count nothing."""
 
-    usage: UsageSection = UsageSection.without_keys()
+    usage: Deferred[UsageSection] = UsageSection.without_keys()
     """How tokens are counted."""
 
-    prices: PricesSection | None = None
+    prices: Deferred[PricesSection] | None = None
     """A list of prices of your own; without it that of the installed litellm counts, else that of genai-prices."""
 
-    ledger: LedgerSection | None = None
+    ledger: Deferred[LedgerSection] | None = None
     """Where the record of every request is kept; without it no records are kept."""
 
-    sinks: SinksSection = SinksSection.without_keys()
+    sinks: Deferred[SinksSection] = SinksSection.without_keys()
     """Brokers that the record of every request is published to, besides the ledger or in its place."""
 
-    metrics: MetricsSection | None = None
+    metrics: Deferred[MetricsSection] | None = None
     """Where Prometheus finds the metrics; without it nothing is counted."""
 
     tracing: bool = Field(default=False, examples=[True])
     """Whether spans are made, through whatever OpenTelemetry SDK the process has set up; needs the extra `otel`."""
 
-    log: LogSection = LogSection()
+    log: Deferred[LogSection] = LogSection.without_keys()
     """The log of `crplugins serve` on stderr."""
 
-    server: Server = Server()
+    server: Deferred[Server] = Server.without_keys()
     """Where and how `crplugins serve` listens."""
 
-    guard: Guard = Guard()
+    guard: Deferred[Guard] = Guard.without_keys()
     """How requests are checked before they are sent on."""
 
-    responses: ResponsesSection = ResponsesSection()
+    responses: Deferred[ResponsesSection] = ResponsesSection.without_keys()
     """The ids of responses that providers keep."""
 
-    admin: Admin | None = None
+    admin: Deferred[Admin] | None = None
     """The admin API; without it there is none."""
 
-    webhooks: tuple[WebhookSection, ...] = ()
+    webhooks: tuple[Deferred[WebhookSection], ...] = ()
     """Who is told when a budget is nearly spent, and when a key is about to expire."""
 
-    page: Annotated[PageSection | None, BeforeValidator(switch)] = PageSection.without_keys()
+    page: Annotated[Deferred[PageSection] | None, BeforeValidator(switch)] = PageSection.without_keys()
     """The page at `/`, for people with a browser; `false` for none."""
 
     plugins: tuple[PluginEntry, ...] = ()

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from crplugins.config.tls import TlsSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.dialects import ALL, BY_NAME, Dialect
+from crplugins.settings.building import Deferred
 from crplugins.settings.section import Number, Section, Whole, not_empty, refusal
 
 
@@ -66,7 +67,7 @@ class Server(Section):
     uds: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/run/crplugins/gateway.sock"])
     """A Unix socket to listen on, in the place of an address and a port."""
 
-    tls: TlsSection | None = None
+    tls: Deferred[TlsSection] | None = None
     """HTTPS in the place of HTTP, with the gateway's own certificate."""
 
     watch: bool = Field(default=False, examples=[True])
@@ -101,7 +102,7 @@ class Server(Section):
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(default="", examples=["/llm"])
     """The path under which a proxy shows the gateway, and which it may take off: `/llm/v1` and `/v1` are served."""
 
-    cors: Annotated[CorsSection | None, BeforeValidator(_with_origins)] = None
+    cors: Annotated[Deferred[CorsSection] | None, BeforeValidator(_with_origins)] = None
     """CORS for scripts in browsers; without it none of another origin may read an answer."""
 
     stream_keep_alive_seconds: Annotated[Number, Field(ge=0.05, allow_inf_nan=False)] | None = Field(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from crplugins.config.tls import tls_reason, unreadable
+from crplugins.settings.building import Deferred
 from crplugins.settings.errors import Problem
 from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Section, Whole, refusal
@@ -220,10 +221,10 @@ class RedisSinkSection(SinkSection):
 class SinksSection(Section):
     """Brokers that the record of every request is published to, besides the ledger or in its place."""
 
-    kafka: KafkaSinkSection | None = None
+    kafka: Deferred[KafkaSinkSection] | None = None
     """A topic of Kafka."""
 
-    redis: RedisSinkSection | None = None
+    redis: Deferred[RedisSinkSection] | None = None
     """A stream of Redis."""
 
     def present(self) -> Mapping[str, SinkSection]:

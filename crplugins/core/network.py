@@ -101,6 +101,23 @@ class Network:
         return self._found[server]
 
 
+class Networks:
+    """Those of many deployments that are looked at one after the other: what most have in common, the environment and
+    the files that it names, is read once. Not to be kept: both may change.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._made: dict[tuple[SslVerify, Certificate], Network] = {}
+
+    def network(self, ssl_verify: SslVerify, certificate: Certificate) -> Network:
+        """Blocks, and raises `ValueError`, as `Network`."""
+        made = self._made.get((ssl_verify, certificate))
+        if made is None:
+            made = self._made[ssl_verify, certificate] = Network(ssl_verify, self._environ, certificate=certificate)
+        return made
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the internet: no private network, no machine of one's own, no cloud's metadata.
 

@@ -8,6 +8,7 @@ or file system could take for it is `nearly` one, and reaches no app.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, Literal
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -240,3 +241,14 @@ def _walked(segments: Iterable[str], *, climbs: bool) -> list[str]:
         elif kept := segment.rstrip("."):
             walked.append(kept)
     return walked
+
+
+def without_version(dialects: Iterable[Dialect]) -> dict[str, str]:
+    """Paths of dialects without the version in front, which LiteLLM's proxy answers too, with their names."""
+    return {dialect.path: dialect.name for dialect in dialects}
+
+
+def model_paths(dialects: Iterable[Dialect]) -> frozenset[str]:
+    """The paths on which models are asked in these dialects."""
+    paths = [(dialect.path, VERSION + dialect.path, *dialect.other_paths) for dialect in dialects]
+    return frozenset(chain.from_iterable(paths))

@@ -7,7 +7,6 @@ environment ask the usual servers for, and on Linux whether another child of the
 import multiprocessing
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -48,8 +47,11 @@ def announced_processes(arguments: Sequence[str] | None = None, environment: Map
 
 def _announced(arguments: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """The number of workers that servers take from the command line or the environment; None if neither says any."""
-    with suppress(ValueError):  # quotes that do not end
-        arguments = [*shlex.split(environment.get("GUNICORN_CMD_ARGS", "")), *arguments]
+    if of_gunicorn := environment.get("GUNICORN_CMD_ARGS"):
+        import shlex  # nothing else of a start needs it
+
+        with suppress(ValueError):  # quotes that do not end
+            arguments = [*shlex.split(of_gunicorn), *arguments]
     text = environment.get("WEB_CONCURRENCY")
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")

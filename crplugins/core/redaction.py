@@ -7,7 +7,6 @@ has chosen, and the event loop would stand still for everybody while a slow patt
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from html import escape
 from typing import Final
 from urllib.parse import quote
 
@@ -117,6 +116,8 @@ def _pattern_of(secrets: tuple[str | None, ...]) -> re.Pattern[str] | None:
 
 def _spellings(secret: str) -> tuple[str, ...]:
     """As it is, and within a URL, JSON in a text, and HTML."""
+    from html import escape  # which has a table of 2,200 names, and is needed with the first error of an upstream
+
     return (secret, quote(secret), quote(secret, safe=""), secret.replace("/", r"\/"), escape(secret))
 
 

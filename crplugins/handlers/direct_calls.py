@@ -14,7 +14,6 @@ from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
-from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, passed_reply, stream_reply
 from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
 from crplugins.handlers.upstream import Upstream
@@ -138,6 +137,8 @@ class DirectCalls:
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
         skips = self._deployment.skip_malformed
+        from crplugins.handlers.direct_stream import DirectStream  # with the first stream
+
         stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt, dialect)
         frames = await stream.begin(head)
         if exchange.stream:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import has_host
+from crplugins.core.network import Networks, has_host
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
@@ -104,13 +104,20 @@ class Upstream(msgspec.Struct, frozen=True):
         return f"Upstream(provider={self.provider!r}, model={self.model!r}, base_url={self.base_url!r})"
 
 
-def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
+def resolve(
+    deployment: Deployment,
+    kind: HandlerKind,
+    environ: Mapping[str, str] = os.environ,
+    networks: Networks | None = None,
+) -> Upstream | None:
     """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate, or it is the demo model.
+
+    `networks` are those of all deployments that are resolved together.
 
     Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and `ProviderUnknown` for a model whose
     provider litellm does not know, or `LitellmMissing` for one that it alone may know.
     """
-    _check_network(deployment, environ)
+    _check_network(deployment, networks or Networks(environ))
     if is_demo(deployment):
         return None
     translated = _must_translate(deployment, kind)
@@ -146,13 +153,18 @@ def native_upstream(
     return _anthropic(deployment, model, environ) if speaks else None
 
 
-def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> bool:
+def can_wait(
+    deployment: Deployment,
+    kind: HandlerKind,
+    environ: Mapping[str, str] = os.environ,
+    networks: Networks | None = None,
+) -> bool:
     """Whether litellm has to be imported for this deployment, and may be when the gateway listens already.
 
     It may where litellm is installed and knows the provider, so that no mistake in the configuration is found late.
     Raises `UpstreamUnknown`.
     """
-    _check_network(deployment, environ)
+    _check_network(deployment, networks or Networks(environ))
     provider, _, model = deployment.model.partition("/")
     if is_demo(deployment):
         return False
@@ -186,9 +198,10 @@ def litellm_is_installed() -> bool:
     return find_spec("litellm") is not None
 
 
-def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
+def _check_network(deployment: Deployment, networks: Networks) -> None:
     try:
-        deployment.network(environ).ready(deployment.api_base or "https:")
+        network = networks.network(deployment.ssl_verify, deployment.certificate)
+        network.ready(deployment.api_base or "https:")
     except ValueError as error:
         raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
 

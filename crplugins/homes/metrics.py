@@ -5,7 +5,6 @@ second.
 """
 
 import asyncio
-import gzip
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,8 @@ from crplugins.core.single_flight import SingleFlight
 from crplugins.homes.assembly import find
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
-from crplugins.limits.outage import GuardedStore
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.store import LimitStore
 from crplugins.plugins.admission import Admission
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
@@ -35,6 +35,8 @@ from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+    from crplugins.limits.outage import GuardedStore
 
 GZIP_LEVEL: Final = 1
 """The text repeats itself: higher levels cost several times as much and save little."""
@@ -171,6 +173,8 @@ class Scraper:
         body = encode(self.metrics.exposed(scrape.names))
         headers = [(b"content-type", content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
         if scrape.gzip:
+            import gzip  # in the thread of scrapes
+
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             headers.append((b"content-encoding", b"gzip"))
         return Rendered([*headers, (b"content-length", str(len(body)).encode())], body)
@@ -219,14 +223,21 @@ def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | 
     if not deciding:
         return None
     rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
-    store = rate_limits.reservations.store
     return LimitGauges(
         rate_limits,
         budgets,
         key_label=metrics.key_label,
         shadowed=[plugin.shadowed for plugin in deciding],
-        store=store if isinstance(store, GuardedStore) else None,
+        store=_guarded(rate_limits.reservations.store),
     )
+
+
+def _guarded(store: LimitStore) -> "GuardedStore | None":
+    if isinstance(store, MemoryStore):
+        return None
+    from crplugins.limits.outage import GuardedStore  # which knows when its store is unavailable
+
+    return store if isinstance(store, GuardedStore) else None
 
 
 def _encoder(accept: str) -> tuple[Encode, str]:

@@ -20,7 +20,6 @@ from crplugins.keys.key import Key
 from crplugins.keys.opening import open_source, sources_of
 from crplugins.keys.source import KeySource, listed_keys
 from crplugins.limits.opening import open_limit_store
-from crplugins.limits.outage import GuardedStore
 from crplugins.limits.reservations import Reservations
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS
@@ -149,6 +148,8 @@ class Parts(msgspec.Struct, dict=True, eq=False):
             return previous.reservations
         store = open_limit_store(limits.store)
         if limits.store != "memory":
+            from crplugins.limits.outage import GuardedStore  # what is in this process needs no guard
+
             store = GuardedStore(
                 store, on_store_error=limits.on_store_error, share=limits.local_share, processes=announced_processes()
             )

@@ -1,6 +1,7 @@
 """Which upstream each entry of `model_list` has, found out without serving."""
 
 from crplugins.config import Config, Problem
+from crplugins.core.network import Networks
 from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, is_left_out, resolve
 
 AnyUpstream = Upstream | UpstreamUnknown | None
@@ -17,11 +18,12 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
     """
     upstreams: list[AnyUpstream] = []
     problems: list[Problem] = []
+    networks = Networks()
     for index, entry in enumerate(config.model_list):
         deployment = entry.deployment()
         try:
-            waits = waiting and can_wait(deployment, entry.handler)
-            upstreams.append(None if waits else resolve(deployment, entry.handler))
+            waits = waiting and can_wait(deployment, entry.handler, networks=networks)
+            upstreams.append(None if waits else resolve(deployment, entry.handler, networks=networks))
         except UpstreamUnknown as error:
             upstreams.append(error)
             if not is_left_out(error, in_litellms_file=config.is_litellms):
@@ -34,7 +36,10 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
 
 
 def served_names(config: Config) -> list[str]:
-    """The names of `model_list` that a deployment answers for, now or when litellm has been imported."""
+    """The names of `model_list` that a deployment answers for, now or when litellm has been imported.
+
+    Raises `ConfigError` for models that no handler can serve.
+    """
     upstreams = upstreams_of(config, waiting=True)
     pairs = zip(config.model_list, upstreams, strict=True)
     return list(dict.fromkeys(entry.model_name for entry, each in pairs if not isinstance(each, UpstreamUnknown)))

@@ -10,9 +10,9 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Principal
@@ -20,6 +20,7 @@ from crplugins.keys.key import LONG_AGO, Key, SecretDigest, repeated
 from crplugins.keys.policy import PolicySection, policy_to_dict
 from crplugins.keys.secrets import Digester, format_hash, parse_hash
 from crplugins.keys.values import Moment, NullIsNothing, Text
+from crplugins.settings.building import Deferred
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
 from crplugins.settings.secret_text import sendable
 from crplugins.settings.section import Flag, refusal, try_section
@@ -112,7 +113,7 @@ class SecretEntry(_SecretFields):
 class KeyEntry(_SecretFields, NewKey):
     """A whole key, with its secret or secrets."""
 
-    secrets: tuple[SecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    secrets: tuple[Deferred[SecretEntry], ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
     """Several secrets, each with a secret or a hash."""
 
     @model_validator(mode="after")
@@ -133,21 +134,6 @@ class KeyEntry(_SecretFields, NewKey):
             expires=self.expires,
             disabled=self.disabled,
         )
-
-
-class _FileSecretEntry(SecretEntry):
-    model_config = ConfigDict(extra="allow")
-    likeness: ClassVar[float] = 0.75
-
-
-class FileEntry(KeyEntry):
-    """A key in a file of its own, where people may note more about it than we know."""
-
-    model_config = ConfigDict(extra="allow")
-    likeness: ClassVar[float] = 0.75
-
-    secrets: tuple[_FileSecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
-    """Several secrets, each with a secret or a hash."""
 
 
 SECRET_KEYS: Final = tuple(_SecretFields.model_fields)
@@ -177,6 +163,8 @@ def read_keys(
 
 def _rest_of(entry: Any, problems: Iterable[Problem], depth: int, reading: Reading) -> Key:
     """A key of what is good in an entry, to see whether it stands twice; an empty one if that is too little."""
+    from crplugins.keys.file.entry import FileEntry  # which takes whatever else stands in it
+
     wrong = {problem.path[depth] for problem in problems if len(problem.path) > depth}
     good = {name: item for name, item in entry.items() if name not in wrong} if isinstance(entry, Mapping) else {}
     made, _ = try_section(FileEntry, {"id": "-", **good}, (), reading)

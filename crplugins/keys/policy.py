@@ -25,6 +25,7 @@ from crplugins.core.principal import (
 from crplugins.core.usage import micro_usd_of, usd
 from crplugins.keys.aliases import aliases_to_dict
 from crplugins.keys.values import Name, NullIsNothing, Tags, Text, Texts, Usd, read_aliases
+from crplugins.settings.building import Deferred
 from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
 
 
@@ -85,13 +86,13 @@ class Amounts(Burst):
     max_parallel_requests: Count | None = Field(default=None, examples=[8])
     """Requests that may run at the same time."""
 
-    burst: Burst = Field(default=Burst.without_keys(), examples=[{"requests_per_minute": 10}])
+    burst: Deferred[Burst] = Field(default=Burst.without_keys(), examples=[{"requests_per_minute": 10}])
     """How much of a limit may be used at once, by the limit's name."""
 
     shadow: Flag = Field(default=False, examples=[True])
     """Whether what these limits would refuse is only counted and logged, and let through."""
 
-    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    queue: Deferred[QueueSection] | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
     """How requests wait that these limits would refuse now; by default as `limits.queue` says."""
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ from crplugins.ledger.errors import reason_of
 from crplugins.ledger.outbox import DRAIN_SECONDS, QUEUE_SIZE, Outbox
 from crplugins.ledger.question import Question, Sums
 from crplugins.ledger.reader import LedgerReader
-from crplugins.ledger.report import answer, spent
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import COMMIT_SECONDS, SPOOL_ABOVE, Inserter
 
@@ -105,6 +104,8 @@ class Ledger(Outbox):
 
         Raises the errors of the database.
         """
+        from crplugins.ledger.report import answer  # with the first question
+
         return await answer(self.reader, question)
 
     async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
@@ -112,6 +113,8 @@ class Ledger(Outbox):
 
         Counts what `answer` counts, as far as its price is known. Raises the errors of the database.
         """
+        from crplugins.ledger.report import spent  # where there are budgets
+
         return await spent(self.reader, scope, name, since)
 
     async def open(self) -> None:

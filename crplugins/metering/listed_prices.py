@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from crplugins.core.installed import installed_version
 from crplugins.core.network import Network
 from crplugins.metering.price_table import Forgetful, PricesByModel, PriceTable
 
@@ -48,14 +49,12 @@ def installed_prices() -> PricesByModel:
 @cache
 def installed_source() -> str:
     """Which list that is, without reading it. Blocks in the first call."""
-    from importlib.metadata import version  # with the parser of mails
-
     for package, module, called in (
         ("litellm", "litellm", "the table of litellm"),
         ("genai-prices", "genai_prices", "the list of genai-prices"),
     ):
         if find_spec(module) is not None:
-            return f"{called} {version(package)}"
+            return f"{called} {installed_version(package)}"
     return "no list, as neither litellm nor genai-prices is installed"
 
 

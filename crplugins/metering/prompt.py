@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -14,7 +14,9 @@ from crplugins.core.form_body import FormBody
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.media import Size, audio_seconds, image_size, picture_size
 from crplugins.core.said import UNITS, weight_of_json
-from crplugins.metering.attachments import Attachment
+
+if TYPE_CHECKING:
+    from crplugins.metering.attachments import Attachment
 
 TOKENS_PER_REQUEST: Final = 4
 """What surrounds the messages. That around each message is about as long as the JSON around it."""
@@ -27,7 +29,7 @@ class Prompt(msgspec.Struct, frozen=True):
     """`units` is the weight of the text, JSON and all."""
 
     units: int
-    attachments: tuple[Attachment, ...] = ()
+    attachments: "tuple[Attachment, ...]" = ()
 
     def tokens(self, model: str) -> int:
         tokens = -(-self.units // UNITS) + TOKENS_PER_REQUEST
@@ -99,6 +101,8 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
 
 def _weigh_pictures(body: Body, dialect: Dialect) -> Prompt:
     """Of a request whose pictures are the files of a form, or stand in members that hold nothing else."""
+    from crplugins.metering.attachments import Attachment  # with the first request that may have any
+
     given = [(name, bytes(body.fields[name])) for name in dialect.prompt if name in body.fields]
     units = sum([weight_of_json(raw) for name, raw in given if name not in dialect.pictures])
     sizes = body.measured(picture_size) if isinstance(body, FormBody) else []
@@ -210,8 +214,10 @@ def _begins(raw: bytes | msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
-def _attachment(raw: msgspec.Raw) -> Attachment | None:
+def _attachment(raw: msgspec.Raw) -> "Attachment | None":
     """What a part attaches; None for text."""
+    from crplugins.metering.attachments import Attachment  # with the first request that may have any
+
     try:
         part = _part.decode(raw)
     except NOT_JSON:

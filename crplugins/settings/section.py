@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from crplugins.settings.building import without_plugins
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean, format_path, nearest
 
 _LONGEST_NAME: Final = 48
@@ -16,7 +17,8 @@ _LONGEST_NAME: Final = 48
 
 
 class Section(BaseModel):
-    """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`.
+    """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`:
+    `Deferred`, where few files have it.
 
     The text below a field says what it means, and its `examples` what it may look like: both stand in the reference of
     every key (`config/reference.py`).
@@ -48,6 +50,12 @@ class Section(BaseModel):
     def prepare(cls) -> None:
         """For a section that is read while requests wait: builds its validator now. It takes time and reads files."""
         cls.model_rebuild()
+
+    @classmethod
+    def model_rebuild(cls, **options: Any) -> bool | None:
+        """Builds the validator, which no plugin of Pydantic's watches."""
+        with without_plugins():
+            return super().model_rebuild(**options)
 
     @classmethod
     def every(cls) -> "Iterator[type[Section]]":

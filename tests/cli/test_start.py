@@ -69,8 +69,8 @@ NOT_NEEDED = (
     # the tables of reports and of other commands; the other databases; the other handler; the migrations;
     "rich", "pygments", "sqlalchemy", "aiosqlite", "alembic", "mako", "asyncpg", "redis", "hiredis", "litellm", "openai", "aiohttp",
     "httpx", "tiktoken", "ruamel", "jwt", "cryptography", "opentelemetry", "jsonschema", "genai_prices", "h11", "pytest",
-    # the first scrape
-    "prometheus_client",
+    # the first scrape; the first request that asks no model
+    "prometheus_client", "starlette.routing", "starlette.requests", "starlette.responses", "starlette.middleware",
 )  # fmt: skip
 
 
@@ -101,7 +101,8 @@ def gateway(folder, request):
 
 
 def test_a_start_loads_no_package_that_serving_does_not_need(gateway):
-    assert not {name.partition(".")[0] for name in gateway["modules"]} & {*NOT_NEEDED}
+    packages = {name.partition(".")[0] for name in gateway["modules"]}
+    assert not {*packages, *gateway["modules"]} & {*NOT_NEEDED}
 
 
 def test_a_start_loads_no_command_but_serve(gateway):
@@ -114,15 +115,15 @@ def test_the_number_of_modules_has_a_bound(gateway):
     """Each takes time and memory at every start. Raise a bound for what a start needs, and for nothing else: of other
     packages that is dear, and of our own what a file that is split in two costs."""
     loaded = ours(gateway["modules"])
-    assert len({*gateway["modules"]} - {*loaded}) < 468
-    assert len(loaded) < 342
+    assert len({*gateway["modules"]} - {*loaded}) < 440
+    assert len(loaded) < 328
 
 
 def test_what_takes_time_at_each_start_has_bounds(gateway):
     """A frozen dataclass takes 0.8 ms to define and a frozen struct 0.02; a pattern takes 0.1 to 2 ms, and can be
     compiled when an error or a form comes that it is for; to collect garbage takes 40 ms, and finds none."""
     assert len(ours(gateway["dataclasses"])) <= 2
-    assert len(ours(gateway["patterns"])) < 90
+    assert len(ours(gateway["patterns"])) < 76
     assert ours(gateway["collections"]) == []
 
 
@@ -134,4 +135,4 @@ def test_a_start_reads_no_certificates_where_no_upstream_speaks_tls(gateway):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_an_idle_gateway_takes_little_more_memory_than_a_bare_server_with_a_client(gateway, folder):
     """Starlette, uvicorn and aiohttp without any policy, in the same run."""
-    assert gateway["kilobytes"] < 1.6 * started(folder, BARE)["kilobytes"]
+    assert gateway["kilobytes"] < 1.5 * started(folder, BARE)["kilobytes"]

@@ -44,7 +44,7 @@ BUILT = "; print(type(section.__pydantic_validator__).__name__)"
     [
         "import crplugins.keys.sql; from crplugins.keys.policy import PolicySection as section",
         "import crplugins.keys.jwt; from crplugins.keys.policy import PolicySection as section",
-        "import crplugins.keys.file; from crplugins.keys.entry import FileEntry as section",
+        "from crplugins.keys.file.entry import FileEntry as section",
         "from crplugins.keys.service import KeyService, NewKey as section; KeyService(None)",
         "from crplugins.keys.service import KeyService, KeyEntry as section; KeyService(None)",
     ],

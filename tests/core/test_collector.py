@@ -89,13 +89,3 @@ async def test_where_the_collector_sees_to_it_by_itself_nothing_is_collected():
     collect_what_has_ended()
     assert Circle.left == 1
     gc.collect()
-
-
-def test_what_is_frozen_is_counted_once_however_often_work_is_kept_from_the_collector(monkeypatch):
-    counts = []
-    monkeypatch.setattr(collector, "_found_frozen", False)
-    monkeypatch.setattr(collector.gc, "get_freeze_count", lambda: counts.append(1) or 1_000_000)
-    for _ in range(3):
-        with collector.without_collector():
-            pass
-    assert len(counts) == 1

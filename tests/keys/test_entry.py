@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.principal import AliasTarget, Budget, Limits, Principal
-from crplugins.keys.entry import FileEntry, Reading, key_to_dict, read_keys
+from crplugins.keys.entry import Reading, key_to_dict, read_keys
+from crplugins.keys.file.entry import FileEntry
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.policy import LIMIT_KEYS
 from crplugins.keys.secrets import Digester, sha256

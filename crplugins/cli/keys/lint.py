@@ -27,7 +27,8 @@ from crplugins.cli.options import ConfigOption
 from crplugins.config import Config
 from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
-from crplugins.keys.entry import FileEntry, Reading
+from crplugins.keys.entry import Reading
+from crplugins.keys.file.entry import FileEntry
 from crplugins.keys.file.file import KeyFile
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store

@@ -8,7 +8,7 @@ import msgspec
 from crplugins.config.litellm.draft import Draft, listed, mapping, says_yes
 from crplugins.config.litellm.table import UNKNOWN, UNKNOWN_PARAMETER, KeyFate, key_table
 from crplugins.config.litellm.unserved import ENVIRONMENT, MODES, why_unserved
-from crplugins.config.models import LitellmParams, ModelEntry
+from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.errors import KeyPath, did_you_mean, nearest
 
@@ -81,6 +81,8 @@ def _counts_in_info(draft: Draft, key: str, value: Any, path: KeyPath) -> bool:
         return False
     if key == "supported_environments" and value is not None and not draft.environ.get(ENVIRONMENT):
         draft.warn(place, f"{ENVIRONMENT} is not set, without which LiteLLM would not start")
+    if key in ModelInfo.known_keys():
+        return True
     fate = key_table().find("model_info", key)
     return fate is None or draft.counts(fate, value, place)
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from crplugins.config.litellm.keys import KEYS
-from crplugins.config.litellm.keys.group import KeyFateKind, KeyGroup
+if TYPE_CHECKING:
+    from crplugins.config.litellm.keys.group import KeyFateKind, KeyGroup
 
 
 class KeyFate(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class KeyFate(msgspec.Struct, frozen=True):
         verb: what a warning says of the key before that.
     """
 
-    kind: KeyFateKind
+    kind: "KeyFateKind"
     say: str
     verb: str = "is ignored"
 
@@ -45,7 +45,7 @@ def is_off(value: Any) -> bool:
 class FateTable:
     """What becomes of each key of the groups."""
 
-    def __init__(self, groups: Iterable[KeyGroup]) -> None:
+    def __init__(self, groups: "Iterable[KeyGroup]") -> None:
         self._exact: dict[tuple[str, str], KeyFate] = {}
         self._patterns: dict[str, list[tuple[str, KeyFate]]] = {}
         for group in groups:
@@ -70,4 +70,6 @@ class FateTable:
 @cache
 def key_table() -> FateTable:
     """The one of this release. Made when it is asked for: most files of ours have no key of LiteLLM's alone."""
+    from crplugins.config.litellm.keys import KEYS
+
     return FateTable(KEYS)

@@ -10,19 +10,21 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from starlette.types import Receive, Scope, Send
 
 from crplugins.asgi.lifespan import said_of
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
-from crplugins.config.words import ConfigWords
 from crplugins.core.collector import collect_what_has_ended
 from crplugins.core.plugin import Plugin
 from crplugins.homes.gateway.generation import GatewayState, Generation
 from crplugins.homes.gateway.reloading import Loads, Reloaded, ReloadTurns, log, problems_of
 from crplugins.keys.key import Key
 from crplugins.settings.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crplugins.config.words import ConfigWords
 
 logger = logging.getLogger("crplugins.gateway")
 
@@ -44,7 +46,7 @@ class Gateway:
     Raises `ConfigError`.
     """
 
-    def __init__(self, **words: Unpack[ConfigWords]) -> None:
+    def __init__(self, **words: "Unpack[ConfigWords]") -> None:
         self._begin(parse_config(words))
 
     @classmethod

@@ -8,9 +8,9 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ModelEndpoi
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
@@ -19,6 +19,7 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
 from crplugins.config import Config
 from crplugins.core.exchange import Exchange
+from crplugins.core.paths import model_paths, without_version
 from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
@@ -26,16 +27,14 @@ from crplugins.handlers.background import BackgroundResponses
 from crplugins.handlers.endpoint import ModelEndpoint
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.homes.assembly import assemble, find
-from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
 from crplugins.homes.gateway.fallback_gate import FallbackGate
-from crplugins.homes.gateway.front import Cors, without_prefix
-from crplugins.homes.gateway.limits_api import LimitsApi
+from crplugins.homes.gateway.front import without_prefix
+from crplugins.homes.gateway.made_later import MadeLater
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.stored import StoredEndpoint
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import Readiness, Web, model_paths, without_version
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
-from crplugins.homes.page import page
+from crplugins.homes.page.paths import PUBLIC_PATHS as PAGE_PATHS
 from crplugins.homes.parts import Parts, configured_aliases
 from crplugins.homes.price_refresh import PriceRefresh
 from crplugins.keys.key import Key
@@ -47,6 +46,10 @@ from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from crplugins.homes.caller_limits import CallerLimits
+    from crplugins.homes.gateway.web import Readiness
     from crplugins.ledger.ledger import Ledger
 
 OPENAPI_PATH: Final = "/openapi.json"
@@ -138,16 +141,7 @@ class Generation:
         self._kept = StoredEndpoint(self._upstreams.keeper, state.background)
         dialects = config.server.dialects
         self._model_paths = model_paths(dialects)
-        web = Web(
-            self._visible_models,
-            self._readiness,
-            self._openapi,
-            state.loads,
-            self._model_paths,
-            has_model=self._has_model,
-        )
-        routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
-        self._web = web.app([*routes, *page.page_routes(config)])
+        self._web = MadeLater(partial(self._made_web, self._admin_routes()))
         resources: list[Resource] = [self._upstreams, PriceRefresh(config.listed_prices)]
         self._app = PluginMiddleware(
             self._dispatch,
@@ -160,7 +154,8 @@ class Generation:
             opening=parts.opening,
             faults=state.faults,
         )
-        self._cors = Cors(self._app, config.server.allowed_origins)
+        self._cors = MadeLater(self._made_cors)
+        self._origins = config.server.allowed_origins
         self._root_path = config.server.root_path
         self._metrics = parts.metrics_app
         self._metrics_path = config.metrics.path if config.metrics is not None else None
@@ -216,7 +211,9 @@ class Generation:
         """The names of the models that do not answer yet, as litellm is imported for them."""
         return self._upstreams.names_with_only(Loading)
 
-    def _readiness(self) -> Readiness:
+    def _readiness(self) -> "Readiness":
+        from crplugins.homes.gateway.web import Readiness  # by whom it is asked
+
         return Readiness(
             "stopping" if self._state.draining else "ok" if self._upstreams.ready else "starting",
             waiting=self.waiting(),
@@ -237,7 +234,7 @@ class Generation:
         """As an ASGI app, for who awaits it at once; see `PluginMiddleware.handle`."""
         if self._root_path:
             scope = without_prefix(scope, self._root_path)
-        if self._cors.concerns(scope):
+        if scope["type"] == "http" and (self._origins or scope["method"] == "OPTIONS"):
             return self._cors(scope, receive, send)
         return self._app.handle(scope, receive, send)
 
@@ -271,7 +268,28 @@ class Generation:
                 target = self._metrics
         return target(scope, receive, send)
 
-    def _admin_routes(self) -> list[Route]:
+    def _made_web(self, admin_routes: "Sequence[Route]") -> ASGIApp:
+        from crplugins.homes.gateway.limits_api import LimitsApi
+        from crplugins.homes.gateway.web import Web
+        from crplugins.homes.page.page import page_routes
+
+        web = Web(
+            self._visible_models,
+            self._readiness,
+            self._openapi,
+            self._state.loads,
+            self._model_paths,
+            has_model=self._has_model,
+        )
+        routes = [*admin_routes, *_usage_routes(self.config, self._parts.ledger), *LimitsApi(self._limits_of).routes()]
+        return web.app([*routes, *page_routes(self.config)])
+
+    def _made_cors(self) -> ASGIApp:
+        from crplugins.homes.gateway.cors import Cors
+
+        return Cors(self._app, self._origins)
+
+    def _admin_routes(self) -> "list[Route]":
         config = self.config
         if config.admin is None:
             return []
@@ -290,11 +308,10 @@ class Generation:
         served, shadow = self._upstreams.served, self.config.models_shadow
         return has_model(name, principal, self._aliases, served, shadow=shadow)
 
-    def _limits_routes(self) -> list[Route]:
-        return LimitsApi(self._limits_of).routes()
-
-    async def _limits_of(self, principal: Principal) -> CallerLimits:
+    async def _limits_of(self, principal: Principal) -> "CallerLimits":
         """Raises `StoreUnavailable`."""
+        from crplugins.homes.caller_limits import read_caller_limits  # not needed to start
+
         rate_limits, budgets = find(RateLimits, self.plugins), find(Budgets, self.plugins)
         assert rate_limits is not None, "they have their place in every gateway"
         assert budgets is not None, "they have their place in every gateway"
@@ -329,7 +346,7 @@ def _take_over(plugins: Sequence[Plugin], previous: Sequence[Plugin]) -> None:
                 plugin.take_over(before)
 
 
-def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
+def _usage_routes(config: Config, ledger: "Ledger | None") -> "list[Route]":
     if ledger is None:
         return []
     from crplugins.homes.gateway.usage_api import UsageApi
@@ -339,7 +356,7 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
 
 def _public_paths(config: Config) -> tuple[str, ...]:
     """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    paths = [*PUBLIC_PATHS, *page.PUBLIC_PATHS, OPENAPI_PATH]
+    paths = [*PUBLIC_PATHS, *PAGE_PATHS, OPENAPI_PATH]
     if config.metrics is not None:
         paths.append(config.metrics.path)
     if config.admin is not None:

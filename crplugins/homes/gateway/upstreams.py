@@ -15,6 +15,7 @@ import msgspec
 
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
+from crplugins.core.network import Network, Networks
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.shared import Shared
@@ -70,13 +71,16 @@ class OpenHandler(Shared):
 
     Args:
         upstream: where it is, as resolved from the environment too.
+        network: how it is reached.
     """
 
-    def __init__(self, served: Served, upstream: Upstream | LitellmMissing | None, handler: Handler) -> None:
+    def __init__(
+        self, served: Served, upstream: Upstream | LitellmMissing | None, handler: Handler, network: Network
+    ) -> None:
         self.served: Final = served
         self.upstream: Final = upstream
         self.handler: Final = handler
-        self.certificates: Final = served.deployment.network().certificates
+        self.certificates: Final = network.certificates
         self.health: Final = Health(served.deployment.routing)
 
     async def open(self) -> None:
@@ -181,10 +185,11 @@ class Upstreams:
         placed: list[Served] = []
         resolved: dict[int, Upstream | LitellmMissing | None] = {}
         unserved: list[UpstreamUnknown] = []
+        networks = Networks()
         for each in self._served:
             try:
-                if not waits or not can_wait(each.deployment, each.handler):
-                    resolved[len(placed)] = resolve(each.deployment, each.handler)
+                if not waits or not can_wait(each.deployment, each.handler, networks=networks):
+                    resolved[len(placed)] = resolve(each.deployment, each.handler, networks=networks)
                 placed.append(each)
             except LitellmMissing as error:  # its name is served, so that whoever asks for it is told why
                 unserved.append(error)
@@ -215,8 +220,9 @@ class Upstreams:
     def _make_handlers(self) -> list[OpenHandler | Loading]:
         resolved = self._resolved or {}
         kept = [] if self._previous is None else [*self._previous.open_handlers()]
+        networks = Networks()
         return [
-            _kept(kept, each, resolved[number]) or _open_handler(each, resolved[number])
+            _kept(kept, each, resolved[number], networks) or _open_handler(each, resolved[number], networks)
             if number in resolved
             else Loading(each.deployment)
             for number, each in enumerate(self._served)
@@ -232,7 +238,7 @@ class Upstreams:
                 served = self._served[number]
                 try:
                     upstream = await in_daemon_thread(resolve, handler.deployment, served.handler)
-                    opened = await in_daemon_thread(_open_handler, served, upstream)
+                    opened = await in_daemon_thread(_open_handler, served, upstream, Networks())
                     self._handlers[number] = await self._stack.enter_async_context(opened)
                 except Exception as error:
                     logger.exception("the model %s cannot be served", handler.deployment.label)
@@ -330,19 +336,24 @@ def _behind(opened: OpenHandler | Loading) -> Handler:
 
 
 def _kept(
-    handlers: list[OpenHandler], served: Served, upstream: Upstream | LitellmMissing | None
+    handlers: list[OpenHandler], served: Served, upstream: Upstream | LitellmMissing | None, networks: Networks
 ) -> OpenHandler | None:
     """Takes the one out of `handlers` that serves this deployment already, with the certificates of today."""
     for number, each in enumerate(handlers):
         if (each.served, each.upstream) != (served, upstream):
             continue
-        if each.certificates == served.deployment.network().certificates:
+        if each.certificates == _network_of(served, networks).certificates:
             return handlers.pop(number)
     return None
 
 
-def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None) -> OpenHandler:
-    return OpenHandler(served, upstream, handler_of(served.deployment, upstream, served.handler))
+def _network_of(served: Served, networks: Networks) -> Network:
+    return networks.network(served.deployment.ssl_verify, served.deployment.certificate)
+
+
+def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None, networks: Networks) -> OpenHandler:
+    handler = handler_of(served.deployment, upstream, served.handler)
+    return OpenHandler(served, upstream, handler, _network_of(served, networks))
 
 
 def handler_of(

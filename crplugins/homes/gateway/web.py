@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -14,25 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
-from crplugins.core.dialects import MESSAGES, Dialect
+from crplugins.core.dialects import MESSAGES
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
-from crplugins.core.paths import VERSION
 from crplugins.core.principal import Principal
 from crplugins.homes.gateway.reloading import Loads
 
 _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
-
-
-def without_version(dialects: Iterable[Dialect]) -> dict[str, str]:
-    """Paths of dialects without the version in front, which LiteLLM's proxy answers too, with their names."""
-    return {dialect.path: dialect.name for dialect in dialects}
-
-
-def model_paths(dialects: Iterable[Dialect]) -> frozenset[str]:
-    """The paths on which models are asked in these dialects."""
-    paths = [(dialect.path, VERSION + dialect.path, *dialect.other_paths) for dialect in dialects]
-    return frozenset(chain.from_iterable(paths))
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):

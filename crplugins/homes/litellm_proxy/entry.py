@@ -10,10 +10,10 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.dialects import ALL, CHAT
 from crplugins.core.exchange import Exchange
-from crplugins.core.paths import CHAT_PATH
+from crplugins.core.paths import CHAT_PATH, model_paths
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.homes.gateway.web import Readiness, Web, model_paths
+from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
 from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime

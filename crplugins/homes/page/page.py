@@ -21,12 +21,7 @@ from starlette.routing import Route
 from crplugins import __version__
 from crplugins.config import Config
 from crplugins.core.errors import invalid_url
-
-PATH: Final = "/"
-FILES_PATH: Final = "/page"
-
-PUBLIC_PATHS: Final = (PATH, f"{FILES_PATH}/*")
-"""Who has no key is told here whom to ask for one."""
+from crplugins.homes.page.paths import FILES_PATH, PATH
 
 _FOLDER: Final = Path(__file__).with_name("static")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from crplugins.keys.entry import FileEntry
+from crplugins.keys.file.entry import FileEntry
 from crplugins.keys.file.file import BOM, Contents, KeyFile
 from crplugins.keys.key import Key
 from crplugins.keys.store import KeyFileError

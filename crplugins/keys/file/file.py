@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crplugins.core.collector import without_collector
-from crplugins.keys.entry import FileEntry, Reading, read_keys
+from crplugins.core.without_collector import without_collector
+from crplugins.keys.entry import Reading, read_keys
+from crplugins.keys.file.entry import FileEntry
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.store import KeyFileError

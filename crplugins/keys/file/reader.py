@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.collector import without_collector
-from crplugins.keys.entry import FileEntry, read_keys
+from crplugins.core.without_collector import without_collector
+from crplugins.keys.entry import read_keys
+from crplugins.keys.file.entry import FileEntry
 from crplugins.keys.file.file import BOM, KeyFile, Stamp
 from crplugins.keys.key import Key, repeated
 from crplugins.settings.document import read_document

@@ -27,7 +27,6 @@ from crplugins.plugins.guard.checks import (
     OneOf,
     String,
     Tagged,
-    closed,
 )
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
@@ -181,7 +180,3 @@ PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
         "web_search_options": _WEB_SEARCH,
     }
 )  # fmt: skip
-
-STRICT_PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
-    {name: closed(check) for name, check in PARAMETERS.items()}
-)

@@ -1,7 +1,7 @@
 """RequestGuard: refuses a request that its provider would refuse, in its words, before it costs anything upstream.
 
-`tables.py` has what a request must be in each protocol, made of `checks.py`; `parameters.py` and `messages.py` are
-those of chat completions, `anthropic.py` that of Anthropic's; `refusals.py` has OpenAI's messages.
+`tables.py` and `other_tables.py` have what a request must be in each protocol, made of `checks.py`; `parameters.py` and
+`messages.py` are those of chat completions, `anthropic.py` that of Anthropic's; `refusals.py` has OpenAI's messages.
 """
 
 import msgspec
@@ -13,7 +13,7 @@ from crplugins.core.form_body import FormBody
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.guard.checks import text_of
 from crplugins.plugins.guard.refusals import missing, missing_any, only_allowed_with, shortened, unknown_parameter
-from crplugins.plugins.guard.tables import RequestTable, tables
+from crplugins.plugins.guard.tables import RequestTable, table_of
 
 Fields = dict[str, msgspec.Raw]
 
@@ -32,19 +32,20 @@ class RequestGuard(Plugin):
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
-        self._tables = tables(strict=strict)
+        self._tables: dict[str, RequestTable] = {}
 
     def on_request(self, exchange: Exchange) -> None:
-        body, table = exchange.body, self._tables.get(exchange.dialect.name)
+        body, dialect = exchange.body, exchange.dialect.name
         assert body is not None
+        table = self._tables.get(dialect)
+        if table is None:
+            table = self._tables[dialect] = table_of(dialect, strict=self._strict)
         if not isinstance(body, FormBody):
             _check_content_type(exchange)
         fields = body.fields
-        if table is not None and table.attached:
+        if table.attached:
             _check_attached(body, table.attached)
         _check_model(fields)
-        if table is None:
-            return
         try:
             self._check(fields, table)
         except GatewayError as error:

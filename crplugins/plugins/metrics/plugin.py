@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.installed import installed_version
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE, is_one_of_several
 from crplugins.core.shared import Shared
@@ -246,18 +247,8 @@ class Metrics(Shared, Plugin):
 
     def _describe_build(self) -> None:
         """Blocks: finds installed packages on disk."""
-        versions = _installed("crplugins"), platform.python_version(), _installed("litellm")
+        versions = installed_version("crplugins") or "", platform.python_version(), installed_version("litellm") or ""
         self._families.build_info.labels(*versions).set(1)
-
-
-def _installed(package: str) -> str:
-    """The version; "" if it is not installed. The package is not imported."""
-    from importlib import metadata  # not needed before, and slow
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _exemplar_of(exchange: Exchange) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from crplugins.config import ConfigError, parse_config
 from crplugins.homes.gateway.app import Gateway
-from crplugins.homes.gateway.front import EXPOSED
+from crplugins.homes.gateway.cors import EXPOSED
 from crplugins.testing import FakeProvider
 
 APP = "https://app.example.com"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crplugins.core.collector import without_collector
+from crplugins.core.without_collector import without_collector
 from crplugins.keys.file import KeyFileError
 from crplugins.keys.file import reader as module
 from crplugins.keys.file.file import KeyFile

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crplugins.plugins.guard.checks import closed
 from crplugins.plugins.guard.messages import ChatMessages
-from crplugins.plugins.guard.parameters import ORDINARY_TOOLS, PARAMETERS, STRICT_PARAMETERS
+from crplugins.plugins.guard.parameters import ORDINARY_TOOLS, PARAMETERS
 from crplugins.schema import openapi_document
 from tests.long import times
 from tests.plugins.guard.setup import check, with_changes
@@ -201,4 +202,4 @@ def nearly_ordinary_tools(draw: st.DrawFn) -> bytes:
 def test_tools_that_pass_at_a_look_pass_the_strictest_check(raw):
     with contextlib.suppress(msgspec.DecodeError):
         ORDINARY_TOOLS.decode(raw)
-        STRICT_PARAMETERS["tools"].check("tools", raw)
+        closed(PARAMETERS["tools"]).check("tools", raw)

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 import crplugins
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.core.installed import installed_version
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.guard.plugin import RequestGuard
@@ -213,15 +214,19 @@ async def test_the_build_is_exported_and_the_worst_case_logged_at_the_start(capl
 
 
 async def test_a_gateway_without_litellm_says_so(monkeypatch):
-    def missing(name: str) -> str:
+    installed = metadata.distribution
+
+    def missing(name: str) -> metadata.Distribution:
         if name == "litellm":
             raise metadata.PackageNotFoundError(name)
-        return crplugins.__version__
+        return installed(name)
 
-    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
+    installed_version.cache_clear()
     async with (metrics := made()):
         version = {"version": crplugins.__version__, "python": platform.python_version(), "litellm": ""}
         assert value(metrics, "build_info", **version) == 1
+    installed_version.cache_clear()
 
 
 def test_two_gateways_in_a_process_count_apart():
