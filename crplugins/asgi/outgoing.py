@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
-from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names
+from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names, without_length
 from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.push import FindPush
@@ -278,7 +278,7 @@ class Outgoing:
         if kind == EVENT_STREAM:
             if not rewrites:
                 return ObservedEvents(self._run)
-            start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
+            start["headers"] = without_length(headers)  # a plugin may change it
             return RewrittenEvents(self._run)
         if kind == JSON:
             return DocumentBody(self._run, start if rewrites else None)
