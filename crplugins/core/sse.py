@@ -85,7 +85,7 @@ def first_events(data: bytes) -> tuple[bytes, bytes]:
 def _blank_lines(data: bytes) -> int:
     """How many there are, or more."""
     count = data.count(b"\n\n")
-    return count + data.count(b"\n\r") + data.count(b"\r\r") if b"\r" in data else count
+    return count if data.find(b"\r") < 0 else count + data.count(b"\n\r") + data.count(b"\r\r")
 
 
 class EventTooLarge(Exception):

@@ -16,7 +16,7 @@ _JOINED: Final = 64 * 1024
 """A body up to this size is copied, to leave in one write with its head."""
 
 State = Literal["idle", "asked", "answering", "ended", "broken"]
-_UNASKED: Final[Collection[State]] = ("idle", "ended", "broken")
+_UNASKED: Final[Collection[State]] = frozenset({"idle", "ended", "broken"})
 
 
 def _none() -> float:
