@@ -12,11 +12,11 @@ async def test_a_request_with_a_key_and_an_alias_calls_few_functions() -> None:
     calls = await count("direct", BARE)
     assert calls.request <= 276
     assert calls.chunk <= 48
-    assert calls.pushed <= 12
+    assert calls.pushed <= 9
 
 
 async def test_a_request_through_every_plugin_calls_few_functions(tmp_path: Path) -> None:
     calls = await count("direct", every_plugin(tmp_path))
     assert calls.request <= 382
     assert calls.chunk <= 48
-    assert calls.pushed <= 12
+    assert calls.pushed <= 10

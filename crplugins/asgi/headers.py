@@ -44,6 +44,13 @@ def _media_type(value: bytes) -> bytes:
     return value.partition(b";")[0].strip().lower()
 
 
+def without_length(headers: list[Header]) -> list[Header]:
+    """Headers that fit a body whose length nobody knows yet. Of names in lower case."""
+    if b"content-length" not in map(name_of, headers):
+        return headers
+    return [header for header in headers if header[0] != b"content-length"]
+
+
 def with_body_headers(headers: Sequence[Header], length: int) -> list[Header]:
     """Headers that fit a replaced body of `length` bytes. Of names in lower case."""
     names = [*map(name_of, headers)]

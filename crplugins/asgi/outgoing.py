@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
-from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names
+from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names, without_length
 from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.push import FindPush
@@ -80,7 +80,7 @@ class Outgoing:
 
     def find_push(self, send: Send) -> Push | None:
         """A `FindPush` for the app."""
-        if self._find_push is None or self.answer != "begun" or send != self.send:
+        if self._find_push is None or self.answer != "begun" or self._draining is not None or send != self.send:
             return None
         self._push = self._find_push(self._send)
         if self._push is None:
@@ -100,7 +100,8 @@ class Outgoing:
                 return self._push_events(piece)
             for text in repeated.texts:
                 exchange.note_text(text)
-            return self._push_out(repeated.outward)
+            assert self._push is not None
+            return self._push(repeated.outward)
         except Exception as error:
             if isinstance(error, GatewayError):
                 self.refusal = error
@@ -109,23 +110,17 @@ class Outgoing:
 
     def _push_events(self, piece: bytes) -> bool:
         """The events of a piece, through the plugins."""
-        body, client_has_room = self._body, True
+        body, push, client_has_room = self._body, self._push, True
         assert body is not None
+        assert push is not None
         message: Message = {"type": BODY, "body": piece, "more_body": True}
         for outward in body.before(message):
-            client_has_room = self._push_out(outward["body"])
+            client_has_room = push(outward["body"])
         if not body.rewrites:
             body.after(message)
         if body.ended and self.client == "connected":
             self._exchange.received = True
         return client_has_room
-
-    def _push_out(self, piece: bytes) -> bool:
-        if self._draining is not None:
-            self._draining.look(self._exchange)
-            return True
-        assert self._push is not None
-        return self._push(piece)
 
     def release(self) -> Send:
         """Nothing is held any longer."""
@@ -278,7 +273,7 @@ class Outgoing:
         if kind == EVENT_STREAM:
             if not rewrites:
                 return ObservedEvents(self._run)
-            start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
+            start["headers"] = without_length(headers)  # a plugin may change it
             return RewrittenEvents(self._run)
         if kind == JSON:
             return DocumentBody(self._run, start if rewrites else None)
@@ -320,7 +315,7 @@ class Outgoing:
         try:
             for message in messages:
                 if self._draining is not None:
-                    self._draining.look(self._exchange)
+                    self._draining.push()
                     continue
                 if self.client != "lost":
                     kind = message["type"]
@@ -344,6 +339,7 @@ class Outgoing:
         """From here on nothing is sent; the plugins see the remaining events."""
         self._exchange.client_gone = True
         self._draining = self._draining or Draining(drain, self._exchange)
+        self._push = self._draining.push
         return self._draining
 
 
@@ -354,17 +350,19 @@ async def _drop() -> None:
 class Draining:
     """The bounds of one answer that is read for its usage alone. Made when the client has disconnected."""
 
-    __slots__ = ("_last", "_over", "_seconds")
+    __slots__ = ("_exchange", "_last", "_over", "_seconds")
 
     def __init__(self, drain: Drain, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._seconds = drain.seconds
         self._last = exchange.said.tokens() + drain.tokens
         self._over = asyncio.Event()
 
-    def look(self, exchange: Exchange) -> None:
-        """More of the answer came."""
-        if exchange.said.tokens() >= self._last:
+    def push(self, _piece: bytes = b"") -> bool:
+        """More of the answer came. As a `Push` it has room for everything."""
+        if self._exchange.said.tokens() >= self._last:
             self._over.set()
+        return True
 
     async def over(self) -> None:
         """Returns once a bound is reached."""

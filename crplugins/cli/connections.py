@@ -11,12 +11,11 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from crplugins.asgi.push import PUSH_KEY
@@ -201,7 +200,9 @@ class BoundedHTTP(HttpToolsProtocol):
     def find_push(self, send: object) -> Push | None:
         """A `FindPush`: pieces of the answer that runs, if it is the one of `send` and is sent in chunks."""
         cycle = self.cycle
-        return partial(_push, cycle) if cycle.chunked_encoding and send == cycle.send else None
+        if isinstance(cycle, ResponseCycle) and cycle.chunked_encoding and send == cycle.send:
+            return cycle.push
+        return None
 
     def on_body(self, body: bytes) -> None:
         self._room = self._bounds.head_bytes
@@ -358,10 +359,3 @@ class BoundedHTTP(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", error.body()]))
         self.transport.write_eof()
         self._wait("end", _LINGER_SECONDS)
-
-
-def _push(cycle: RequestResponseCycle, piece: bytes) -> bool:
-    """What uvicorn's `send` does with a piece of a body, which waits first for a slow client; here the caller does."""
-    if piece and not cycle.disconnected:
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-    return not cycle.flow.write_paused

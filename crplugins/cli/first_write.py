@@ -43,6 +43,12 @@ class ResponseCycle(RequestResponseCycle):
             return _nothing()
         return self._sent_by_uvicorn(message, headers)
 
+    def push(self, piece: bytes) -> bool:
+        """A `Push`: what `send` does with a piece of a body. It waits first for a slow client; here the caller does."""
+        if piece and not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return not self.flow.write_paused
+
     def _begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
         """Writes the head; False if there is something about it that uvicorn must see to."""
         named = dict(headers)

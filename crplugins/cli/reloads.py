@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from crplugins.cli.start import Start
 from crplugins.cli.watch import LOOK_SECONDS, FileWatch
+from crplugins.config import Config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.gateway.reloading import Reloaded, ReloadTurns, log, problems_of
 
@@ -48,16 +49,18 @@ class OneProcess(Reloads):
     def __init__(self, gateway: Gateway, server: "DrainingConfig", start: Start) -> None:
         super().__init__(gateway, server, start)
         self._turns: Final = ReloadTurns()
+        self._file: FileWatch | None = None
 
     def watch(self) -> None:
-        """Look at the file from now on; `server.watch` says whether anything comes of it."""
+        """Look at the file from now on, while `server.watch` is on."""
         if self._start.file is not None:
-            self._watching = self._loop.create_task(self._watch(FileWatch(self._start.file)))
+            self._file = FileWatch(self._start.file)
+            self._watching = self._loop.create_task(self._watch(self._file))
 
     async def _watch(self, watch: FileWatch) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if await asyncio.to_thread(watch.changed) and self.gateway.config.server.watch:
+            if self.gateway.config.server.watch and await asyncio.to_thread(watch.changed):
                 await self.reload(f"{watch.file} has changed")
 
     async def reload(self, why: str) -> Reloaded:
@@ -65,7 +68,7 @@ class OneProcess(Reloads):
 
     async def _reload(self, why: str) -> Reloaded:
         try:
-            config = await asyncio.to_thread(self._start.read)
+            config = await asyncio.to_thread(self._read)
             reloaded = await self.gateway.reload(config)
             self.server.configure(config)
         except Exception as error:
@@ -74,3 +77,8 @@ class OneProcess(Reloads):
         self.gateway.loads.note(reloaded)
         log(reloaded, why)
         return reloaded
+
+    def _read(self) -> Config:
+        if self._file is not None:
+            self._file.note()
+        return self._start.read()

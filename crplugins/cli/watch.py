@@ -21,11 +21,15 @@ class FileWatch:
     def __init__(self, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.file: Final = file
         self._clock: Final = clock
+        self.note()
+
+    def note(self) -> None:
+        """What is there now is about to be read. Blocks."""
         self._known = self._seen = self._stamp()
-        self._since = clock()
+        self._since = self._clock()
 
     def changed(self) -> bool:
-        """Whether it is another one than at the last True, or at first. Blocks. Call it every `LOOK_SECONDS`.
+        """Whether it is another one than at the last True, or when it was noted. Blocks. Call it every `LOOK_SECONDS`.
 
         A file that is gone is none: an editor may be about to put another in its place.
         """

@@ -45,7 +45,7 @@ class Step:
     """One plugin's place in the pipeline, and which hooks it overrides."""
 
     __slots__ = (
-        "asks", "finishes", "index", "on_event", "on_finish", "on_request", "on_response", "plugin", "reacts",
+        "adds", "asks", "finishes", "index", "on_event", "on_finish", "on_request", "on_response", "plugin", "reacts",
         "retries", "rewrites_events", "sees_events", "waits",
     )  # fmt: skip
 
@@ -65,6 +65,7 @@ class Step:
         self.finishes = kind.on_finish is not Plugin.on_finish
         adds = kind.on_end is not Plugin.on_end or kind.on_cut is not Plugin.on_cut
         overrides = kind.on_event is not Plugin.on_event or adds
+        self.adds = adds and plugin.rewrites_events
         self.sees_events = overrides and (plugin.reads_events or plugin.rewrites_events)
         if overrides and not (kind.reads_events or kind.rewrites_events):
             raise TypeError(
@@ -102,6 +103,7 @@ class Pipeline:
         self.watching = [(s.on_event, s.rewrites_events, s) for s in upwards if s.sees_events]
         self.watching_chunks = [each for each in self.watching if each[2].plugin.reads_chunks]
         self.reads_texts = any(each[2].plugin.reads_texts for each in self.watching_chunks)
+        self.adding = [s for s in upwards if s.adds]
         self.retrying = [s for s in upwards if s.retries]
         self.waiting = [s for s in upwards if s.waits]
         self.finishing = [(s.index, s.on_finish, s) for s in upwards if s.finishes]
@@ -201,16 +203,16 @@ class Run:
     def end(self) -> list[Event]:
         """Events to add at the end of a complete stream, as they leave plugin 0."""
         added: list[Event] = []
-        for _, _, step in self.pipeline.watching:
-            if step.index < self.entered and step.rewrites_events and step not in self._muted:
+        for step in self.pipeline.adding:
+            if step.index < self.entered and step not in self._muted:
                 added.extend(self._added_by(step, step.plugin.on_end, "on_end"))
         return added
 
     def cut(self) -> list[Event]:
         """Events to add before the error that ends a broken stream. A plugin that fails adds none: it is broken."""
         added: list[Event] = []
-        for _, _, step in self.pipeline.watching:
-            if step.index < self.entered and step.rewrites_events and step not in self._muted:
+        for step in self.pipeline.adding:
+            if step.index < self.entered and step not in self._muted:
                 with suppress(GatewayError):
                     added.extend(self._added_by(step, step.plugin.on_cut, "on_cut"))
         return added

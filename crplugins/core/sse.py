@@ -76,10 +76,16 @@ def first_events(data: bytes) -> tuple[bytes, bytes]:
     The pieces of an ordinary stream are read at once. Cut is behind a blank line, so that a long event, for whose end
     a splitter looks, does not come in more pieces than it was sent in.
     """
-    if len(data) <= FEW_BYTES or data.count(b"\n\n") + data.count(b"\n\r") + data.count(b"\r\r") <= MOST_EVENTS:
+    if len(data) <= FEW_BYTES or _blank_lines(data) <= MOST_EVENTS:
         return data, b""
     last = next(islice(_BLANK_LINE.finditer(data), MOST_EVENTS - 1, None), None)
     return (data, b"") if last is None else (data[: last.end()], data[last.end() :])
+
+
+def _blank_lines(data: bytes) -> int:
+    """How many there are, or more."""
+    count = data.count(b"\n\n")
+    return count if data.find(b"\r") < 0 else count + data.count(b"\n\r") + data.count(b"\r\r")
 
 
 class EventTooLarge(Exception):
@@ -221,8 +227,9 @@ class Splitter:
         buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start = 0
-        if self._begun and self._read is None and not self.rest and buffer.find(b"\r") < 0:
+        if self._read is None and not self.rest and buffer.find(b"\r") < 0:
             start = _take_plain(buffer, events)
+            self._begun = self._begun or start > 0
             if start == len(buffer):
                 self._searched = 0
                 return events

@@ -106,7 +106,7 @@ class DirectStream:
         """`Reply.push_to`. What a plugin logs of a piece has the request's id, though its task does not run."""
         self._push = push
         self._within_request = copy_context().run
-        self._response.pass_through(self._pass)
+        self._response.pass_through(self._pass, self._left)
 
     def _pass(self, piece: bytes) -> bool:
         """Push the events in the next bytes of the body. False where something is left for the generator."""
@@ -115,9 +115,15 @@ class DirectStream:
             assert self._within_request is not None
             return self._within_request(self._pass_events, piece)
         assert self._push is not None
-        self._response.expire_in(self._patience.stall)
         self._stopped = not self._push(piece)
         return not self._stopped
+
+    def _left(self) -> float:
+        """Seconds until the next token is too late, since the last one that was passed."""
+        last_token = self._exchange.timings.last_token
+        if last_token is None or not self._state.open:
+            return 0.0
+        return self._patience.stall - (self._clock() - last_token)
 
     def _pass_events(self, piece: bytes) -> bool:
         """The same of a piece that has to be split."""

@@ -95,6 +95,24 @@ def test_a_symlink_on_the_way_to_the_file_is_followed_again_as_kubernetes_replac
         until(lambda: loaded(gateway.url)[0] == (True, "reload_refused"))
 
 
+def test_watching_begins_with_the_reload_that_turns_it_on_which_is_not_done_twice(serve, folder):
+    file = folder / "gateway.yaml"
+    with serve(cwd=folder) as gateway:
+        file.write_text(f"{CONFIGURATION}server: {{watch: true}}\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.lines_until("reloaded (SIGHUP): 1 change")
+        time.sleep(2.5)  # longer than a change is waited for to be whole
+        file.write_text(f"{CONFIGURATION}server: {{watch: true}}\naliases: {{fast: demo/echo}}\n")
+        between = gateway.lines_until("gateway.yaml has changed): 1 change")
+        assert "reloaded" not in between
+        assert serves(gateway.url, "fast") == {200}
+        file.write_text(CONFIGURATION)
+        gateway.lines_until("gateway.yaml has changed): 2 changes")
+        file.write_text(f"{CONFIGURATION}aliases: {{fast: demo/echo}}\n")
+        time.sleep(2.5)
+        assert serves(gateway.url, "fast") == {404}
+
+
 ONE_PROCESS_ALONE = """
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """UpstreamConnection: HTTP/1.1 to one origin, a request at a time. httptools (llhttp) parses what comes."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -16,7 +16,11 @@ _JOINED: Final = 64 * 1024
 """A body up to this size is copied, to leave in one write with its head."""
 
 State = Literal["idle", "asked", "answering", "ended", "broken"]
-_UNASKED: Final[Collection[State]] = ("idle", "ended", "broken")
+_UNASKED: Final[Collection[State]] = frozenset({"idle", "ended", "broken"})
+
+
+def _none() -> float:
+    return 0.0
 
 
 class Owner(Protocol):
@@ -44,14 +48,14 @@ class UpstreamConnection(asyncio.Protocol):
         status, headers: of the response; names in lower case, of several with one name the last.
         parts: the bytes of the body that have not been taken.
         deadline: when the response fails with a TimeoutError, by the clock `now`.
-        through: takes what comes of the body while somebody waits for it; see `Response.pass_through`.
+        through, left: take what comes of the body while somebody waits for it; see `Response.pass_through`.
         idle_until: when it must not be used any more, by the same clock. For the owner.
     """
 
     __slots__ = (
         "_finishing", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable", "_silent",
-        "_transport", "_waiter", "_waiting", "deadline", "failure", "headers", "idle_until", "now", "on_body",
-        "on_header", "parts", "state", "status", "through",
+        "_transport", "_waiter", "_waiting", "deadline", "failure", "headers", "idle_until", "left", "now",
+        "on_body", "on_header", "parts", "state", "status", "through",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
@@ -61,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = MovingDeadline(loop, self._expire)
         self._waiter: asyncio.Future[bytes] | None = None
         self.through: Through | None = None
+        self.left: Callable[[], float] = _none
         self._raw_headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
         self.on_header = self._raw_headers.__setitem__  # the parser calls both, and no step of Python is taken
@@ -114,7 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def finish(self, linger: float) -> None:
         """The response is no longer wanted. The connection is kept if it ends now, or within `linger` seconds."""
-        self.through = None  # which leads back to the response
+        self.through, self.left = None, _none  # which lead back to the response
         if self.state == "ended":
             self._give_back()
         elif self.state == "answering" and linger > 0:
@@ -248,11 +253,13 @@ class UpstreamConnection(asyncio.Protocol):
     def _expire(self) -> None:
         if self.state not in ("asked", "answering"):
             return
-        is_late = self.now() >= self.deadline.latest
+        now = self.now()
+        is_late = now >= self.deadline.latest
         # Whoever reads has been given something and not come back, for he is slow or the loop late: that is no silence.
         is_read = self._waiter is not None or self._finishing
-        if (self.parts or not is_read) and not is_late:
-            self.deadline.move(self.now() + LOOK_AGAIN_SECONDS)
+        left = LOOK_AGAIN_SECONDS if self.parts or not is_read else self.left()
+        if left > 0 and not is_late:
+            self.deadline.move(now + left)
         else:
             self._break(WholeTimeout() if is_late else TimeoutError())
 

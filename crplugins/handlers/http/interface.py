@@ -68,11 +68,12 @@ class Response(Protocol):
         Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` behind the deadline.
         """
 
-    def pass_through(self, through: Through) -> None:
+    def pass_through(self, through: Through, left: Callable[[], float]) -> None:
         """From now on what comes while `read` waits is given to `through`, until that returns False of a piece, which
         `read` then returns. The end of the body, and what comes with it, is read in any case.
 
-        Without effect where it cannot be done.
+        `left` is asked at the deadline for how many seconds it is to be moved, if at all: to move it for each piece
+        would cost more. Without effect where it cannot be done.
         """
 
     def expire_in(self, seconds: float) -> None:

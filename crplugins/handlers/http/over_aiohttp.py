@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import aiohttp
@@ -130,7 +130,7 @@ class AiohttpResponse:
         except _FAILURES as error:
             raise self._failure(error) from None
 
-    def pass_through(self, through: Through) -> None:
+    def pass_through(self, through: Through, left: Callable[[], float]) -> None:
         """aiohttp gives its bytes to tasks alone."""
 
     async def read(self) -> bytes:

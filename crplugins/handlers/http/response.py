@@ -1,6 +1,6 @@
 """ReceivedResponse: the answer to one request, for whoever reads it, and its hold on a connection."""
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
@@ -42,9 +42,9 @@ class ReceivedResponse:
     def read(self) -> Awaitable[bytes]:
         return _nothing() if self._connection is None else self._connection.read()
 
-    def pass_through(self, through: Through) -> None:
+    def pass_through(self, through: Through, left: Callable[[], float]) -> None:
         if self._connection is not None:
-            self._connection.through = through
+            self._connection.through, self._connection.left = through, left
 
     def expire_in(self, seconds: float) -> None:
         connection = self._connection
@@ -77,7 +77,7 @@ class PackedResponse(ReceivedResponse):
     def take(self) -> bytes:
         return self._decode(b"") or self._decode(super().take())
 
-    def pass_through(self, through: Through) -> None:
+    def pass_through(self, through: Through, left: Callable[[], float]) -> None:
         """What comes is packed."""
 
     async def read(self) -> bytes:

@@ -73,7 +73,7 @@ class Renaming:
         if self._within and not event.document:
             return self._inner(event, data)
         start = len(self._head)
-        if data.startswith(self._head) and data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER, start) < 0:
+        if data.startswith(self._head) and not _may_name_model(data, start):
             if self._new_head is self._head:
                 return event
             renamed = self._new_head + data[start:]  # nearly every chunk
@@ -86,7 +86,7 @@ class Renaming:
 
     def _inner(self, event: Event, data: bytes) -> Event:
         """The event with the `model` of the member renamed that it stands in; only the first and the last have one."""
-        if _KEY not in data and _ESCAPED_LETTER not in data:
+        if not _may_name_model(data):
             return event
         body = Body.of_answer(data)
         inner = body.bytes_of(self._within)
@@ -114,6 +114,8 @@ class Renaming:
 
         A value that is no string stays. Invalid JSON, such as a truncated chunk, is renamed if the place is clear.
         """
+        if not _may_name_model(data):  # as the end mark
+            return data
         value = _model_of(data)
         if value is not None:
             if value[:1] != b'"':
@@ -155,6 +157,11 @@ class Renaming:
     def _see(self, value: bytes) -> None:
         if value not in (self._value, b'""'):
             self._seen = value
+
+
+def _may_name_model(data: bytes, start: int = 0) -> bool:
+    """Whether a key behind `start` is, or might be, called `model`."""
+    return data.find(_KEY, start) >= 0 or data.find(_ESCAPED_LETTER, start) >= 0
 
 
 def _model_of(data: bytes) -> bytes | None:
