@@ -121,7 +121,8 @@ async def stream(port, opening):
 async def burst(port, count, upstream):
     upstream.expect(count)
     opening = asyncio.Semaphore(100)  # a listen queue is finite
-    assert all(await asyncio.gather(*(stream(port, opening) for _ in range(count))))
+    async with asyncio.timeout(120):
+        assert all(await asyncio.gather(*(stream(port, opening) for _ in range(count))))
 
 
 @pytest.mark.skipif(glibc_trim() is None, reason="this is no glibc")
@@ -134,7 +135,8 @@ async def test_what_many_streams_have_taken_is_soon_given_back(tmp_path):
                 before = resident()
                 burst_of_many = asyncio.create_task(burst(port, STREAMS, upstream))
                 await asyncio.sleep(0)
-                await upstream.all.wait()
+                async with asyncio.timeout(120):
+                    await upstream.all.wait()
                 most = resident()
                 await burst_of_many
                 async with asyncio.timeout(30):
