@@ -25,6 +25,7 @@ class CancelOnDisconnect:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None  # until the watcher begins
         self.gone = False
 
     def __enter__(self) -> Self:
@@ -38,7 +39,8 @@ class CancelOnDisconnect:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watcher is None:
             return False
         self._watcher.cancel()
@@ -47,7 +49,7 @@ class CancelOnDisconnect:
         return ours and kind is asyncio.CancelledError
 
     def _begin(self) -> None:
-        self._watcher = asyncio.create_task(self._watch())
+        self._timer, self._watcher = None, asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         left = False

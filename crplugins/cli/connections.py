@@ -29,6 +29,7 @@ from crplugins.cli.bounds import (
     too_many_connections,
 )
 from crplugins.cli.first_write import FirstWrite, ResponseCycle, Unframed
+from crplugins.cli.parts import Flow, Pipelined
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
@@ -119,6 +120,7 @@ class BoundedHTTP(HttpToolsProtocol):
         connections: OpenConnections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = Pipelined()  # type: ignore[assignment]  # uvicorn uses no more of a deque
         self._all = connections
         connections.server = server_state
         self._bounds = connections.bounds
@@ -140,6 +142,7 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self._wait("head", self._bounds.head_seconds)
         self._all.opened(self, self.connections, len(self.connections))
 

@@ -35,7 +35,7 @@ class ChunkReader:
     def __init__(self) -> None:
         self.spoke = False
         self.looks_at_each: bool | None = None
-        self._called: set[int] = set()  # the choices that have ended with calls
+        self._called: frozenset[int] = frozenset()  # the choices that have ended with calls
         self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
         self._calls: RepairedCalls | None = None
         self._first: bytes | None = None  # the first chunk with a choice
@@ -72,7 +72,7 @@ class ChunkReader:
         again = False
         for choice in choices:
             if choice.finish_reason == "tool_calls":
-                self._called.add(choice.index)
+                self._called |= {choice.index}
             again = again or (choice.finish_reason == "stop" and choice.index in self._called)
         if not again:
             return event

@@ -4,10 +4,14 @@ import asyncio
 import gc
 from typing import Final
 
+from crplugins.core.free_lists import renew_free_lists
 from crplugins.core.free_memory import FreeMemory
 
 FEW_TASKS: Final = 300
 """A full collection with so many requests running takes some milliseconds."""
+
+LOOK_SECONDS: Final = 15.0
+"""Behind a burst its memory is given back so soon."""
 
 QUIET_SECONDS: Final = 60.0
 LONGEST_SECONDS: Final = 3600.0
@@ -20,22 +24,28 @@ async def collect_when_quiet() -> None:
     The collector would begin one whenever there are a quarter more objects than at the last. A request leaves nothing
     that only a full collection would find, so it can wait; what the youngest leave is still collected at once.
 
-    What is free after one is given back to the operating system.
+    What a burst has left free is given back to the operating system, and so is, a minute later, what has been kept for
+    a minute.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     loop = asyncio.get_running_loop()
     last = loop.time()
+    given_back = last - QUIET_SECONDS
     try:
         free_memory = await asyncio.to_thread(FreeMemory.of_this_process)
         while True:
-            await asyncio.sleep(QUIET_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+            now = loop.time()
             quiet = len(asyncio.all_tasks()) <= FEW_TASKS
-            if quiet or loop.time() - last >= LONGEST_SECONDS:
+            gives_back = quiet and now - given_back >= QUIET_SECONDS and await asyncio.to_thread(free_memory.has_grown)
+            if gives_back or now - last >= (QUIET_SECONDS if quiet else LONGEST_SECONDS):
                 gc.collect()
-                last = loop.time()
-            if quiet:
+                last = now
+            if gives_back:
+                await renew_free_lists()
                 await asyncio.to_thread(free_memory.give_back)
+                given_back = now
     finally:
         gc.set_threshold(*thresholds)
 

@@ -1,10 +1,15 @@
 """Completeness: whether a streamed answer has come to its end. The one place that decides it, for every home."""
 
+from typing import Final
+
 from msgspec import UNSET
 
 from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.sse import Event
 from crplugins.core.wire import Choice
+
+_NONE: Final[frozenset[int]] = frozenset()
+_FIRST: Final = frozenset((0,))
 
 
 class Completeness:
@@ -14,6 +19,8 @@ class Completeness:
     with wrong arguments. So an answer is complete only when each of its choices has ended with a finish reason. [DONE]
     is no proof: gateways append it to whatever was cut. It counts for providers that never send the key
     `finish_reason`.
+
+    The sets of choices are never changed, so that nearly all open streams share two: each would take 200 bytes.
 
     Args:
         choices: how many the client asked for (`n`). One that never began is missing.
@@ -31,9 +38,9 @@ class Completeness:
     __slots__ = ("_choices", "_ended", "_says_reasons", "calls", "done", "failed", "lost", "open")
 
     def __init__(self, choices: int = 1) -> None:
-        self.open: set[int] = set()
+        self.open = _NONE
         self._choices = max(choices, 1)
-        self._ended: set[int] = set()
+        self._ended = _NONE
         self._says_reasons = False
         self.done = False
         self.failed = False
@@ -56,13 +63,13 @@ class Completeness:
             reason = choice.finish_reason
             self._says_reasons |= reason is not UNSET
             if reason and is_end(reason):
-                self.open.discard(choice.index)
-                self._ended.add(choice.index)
+                self.open = _without(self.open, choice.index)
+                self._ended = _with(self._ended, choice.index)
             elif choice.index not in self._ended:
-                self.open.add(choice.index)
+                self.open = _with(self.open, choice.index)
             elif _says_something(choice):
-                self._ended.discard(choice.index)
-                self.open.add(choice.index)
+                self._ended = _without(self._ended, choice.index)
+                self.open = _with(self.open, choice.index)
             if choice.error or (reason and is_failure(reason)):
                 self.failed = True
         if answer.ends:
@@ -72,8 +79,8 @@ class Completeness:
     def see_text(self, choice: Choice) -> None:
         """Note the choice of a chunk that is text alone (`Event.text`)."""
         if choice.index not in self.open:
-            self._ended.discard(choice.index)
-            self.open.add(choice.index)
+            self._ended = _without(self._ended, choice.index)
+            self.open = _with(self.open, choice.index)
         if choice.finish_reason is not UNSET:
             self._says_reasons = True
 
@@ -95,6 +102,16 @@ class Completeness:
         if self.failed or len(self.open) + len(self._ended) < self._choices:
             return False
         return not self.open or (self.done and not self._says_reasons and not self.lost)
+
+
+def _with(choices: frozenset[int], index: int) -> frozenset[int]:
+    if index in choices:
+        return choices
+    return choices | {index} if choices or index else _FIRST
+
+
+def _without(choices: frozenset[int], index: int) -> frozenset[int]:
+    return choices - {index} if index in choices else choices
 
 
 def _says_something(choice: Choice) -> bool:

@@ -2,7 +2,7 @@
 
 glibc keeps it: a piece that is in use at the end of its heap holds everything before it, until somebody asks for the
 free pages between. What Python's own allocator keeps for small objects it gives back itself, a megabyte at a time, when
-no object is left in it.
+no object is left in it; see `free_lists.py`.
 """
 
 import os
@@ -10,11 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from crplugins.core.free_lists import forget_attributes
+
 if TYPE_CHECKING:
     from ctypes import CDLL
 
 WORTHWHILE_BYTES: Final = 16 << 20
-"""By so much the process has grown since the last time: glibc walks over all that is free, which takes milliseconds."""
+"""By so much the process is larger than usual: glibc walks over all that is free, which takes milliseconds."""
+
+NOTICEABLE_BYTES: Final = 1 << 20
+"""If less was given back, the process has come to need what it has."""
 
 _SIZES: Final = Path("/proc/self/statm")
 
@@ -25,7 +30,7 @@ Trim = Callable[[int], object]
 
 
 class FreeMemory:
-    """What is free in this process, and how large the process was when it was given back for the last time.
+    """What is free in this process, and how large the process is where nothing more can be given back.
 
     Args:
         resident: how many bytes of the process are in memory.
@@ -34,7 +39,7 @@ class FreeMemory:
 
     def __init__(self, resident: Callable[[], int], trim: Trim | None) -> None:
         self._resident, self._trim = resident, trim
-        self._after = resident() if trim is not None else 0
+        self._usual = self._before = resident() if trim is not None else 0
 
     @classmethod
     def of_this_process(cls) -> "FreeMemory":
@@ -48,13 +53,24 @@ class FreeMemory:
             trim(0)  # what imports have left free
         return cls(resident_bytes, trim)
 
-    def give_back(self) -> bool:
-        """Blocks for some milliseconds: call it in a thread, while little goes on. Returns whether it was done."""
-        if self._trim is None or self._resident() < self._after + WORTHWHILE_BYTES:
+    def has_grown(self) -> bool:
+        """Whether it is worthwhile to give back. Blocks: it reads a file of the kernel's."""
+        if self._trim is None:
             return False
+        self._before = self._resident()
+        return self._before >= self._usual + WORTHWHILE_BYTES
+
+    def give_back(self) -> None:
+        """Blocks for some milliseconds: call it in a thread, while little goes on.
+
+        What is still there may be given back later, such as what connections have that are kept for a minute. So the
+        process has grown until it is as large as before, or until nothing came of giving back.
+        """
+        assert self._trim is not None, "it has grown"
+        forget_attributes()
         self._trim(0)
-        self._after = self._resident()
-        return True
+        after = self._resident()
+        self._usual = min(self._usual, after) if self._before - after >= NOTICEABLE_BYTES else after
 
 
 def share_one_heap() -> None:

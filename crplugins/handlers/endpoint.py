@@ -111,30 +111,40 @@ async def send_kept_alive(
 
 
 class KeepAlive:
-    """Sends a comment whenever a stream has been idle for `seconds`, from a task of its own.
+    """Sends a comment whenever a stream has been idle for `seconds`.
 
-    Only between whole events, and only while the stream is idle: a simple line parser may reject comments.
+    Only between whole events, and only while the stream is idle: a simple line parser may reject comments. A task is
+    made for a comment alone: one that waited in each open stream would take 2 KB.
     """
+
+    __slots__ = ("_clock", "_last", "_loop", "_seconds", "_send", "_sending", "_timer")
 
     def __init__(self, seconds: float, clock: Callable[[], float], send: Send) -> None:
         self._seconds = seconds
         self._clock = clock
         self._send = send
         self._last = clock()
-        self._task = asyncio.create_task(self._run())
+        self._sending: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._look)
 
     def sent(self) -> None:
         """A piece of the stream has been sent."""
         self._last = self._clock()
 
     def stop(self) -> None:
-        self._task.cancel()
+        self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
 
-    async def _run(self) -> None:
-        while True:
-            silence = self._clock() - self._last
-            if silence >= self._seconds:
-                self.sent()
-                await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
-            else:
-                await asyncio.sleep(self._seconds - silence)
+    def _look(self) -> None:
+        remaining = self._last + self._seconds - self._clock()
+        if remaining > 0:
+            self._timer = self._loop.call_later(remaining, self._look)
+        else:
+            self._sending = self._loop.create_task(self._comment())
+
+    async def _comment(self) -> None:
+        self.sent()
+        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        self._look()

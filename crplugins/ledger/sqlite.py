@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
 from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_NEWEST, sqlite_insert
-from crplugins.ledger.line_values import values_of
+from crplugins.ledger.line_values import rows_of
 from crplugins.sql.url import DatabaseUrl
 
 READERS: Final = 4
@@ -67,7 +67,7 @@ class SqliteTables:
 
     def _insert(self, lines: Sequence[bytes], patience: float) -> None:
         try:
-            rows = [values_of(line) for line in lines]
+            rows = rows_of(lines)
         except ValueError as error:
             raise LinesRefused(reason_of(error)) from error
         cursor = self._connected(patience)

@@ -23,6 +23,7 @@ class Circle:
 
 @pytest.fixture
 async def collecting(monkeypatch):
+    monkeypatch.setattr(collector, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(collector, "QUIET_SECONDS", 0.01)
     before = gc.get_threshold()
     task = asyncio.create_task(collect_when_quiet())

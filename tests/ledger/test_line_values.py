@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.encoding import LARGEST_COUNT, encode
 from crplugins.ledger.inserts import COLUMNS, SQLITE_ROWS, listed
-from crplugins.ledger.line_values import values_of
+from crplugins.ledger.line_values import rows_of
 from tests.ledger.conftest import make_record
 
 COUNTS = st.integers(0, LARGEST_COUNT)
@@ -38,7 +38,7 @@ def test_both_ways_a_line_has_the_same_values(moments, texts, counts, numbers, t
             stream=numbers[3], tags=tags,
         )
     )  # fmt: skip
-    assert values_of(line) == as_it_waits(line)
+    assert rows_of([line]) == [as_it_waits(line)]
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_both_ways_a_line_has_the_same_values(moments, texts, counts, numbers, t
 )
 def test_what_is_no_line_of_ours_has_no_values(line):
     with pytest.raises(ValueError, match="."):
-        values_of(line)
+        rows_of([line])
