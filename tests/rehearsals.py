@@ -1,24 +1,28 @@
 """One rehearsal of each model per process: it takes a third of a second of CPU, and a thousand tests start a handler.
 
 The next handler of the same model, with the same key and settings, is told what the first has learnt, at its own address.
+So are models which are called after a recording, wherever the name is not part of that.
 """
 
 import dataclasses
+import re
 from typing import Any, Final
 
 from crplugins.handlers.litellm import client
 from crplugins.handlers.litellm.configs import ConfiguredModel
 from crplugins.handlers.litellm.rehearsal import Rehearsed, rehearse
 
+_RECORDED: Final = re.compile(r"replay-[\w.-]+")
 _LEARNT: Final[dict[str, tuple[ConfiguredModel, Rehearsed | None]]] = {}
 
 
 async def _shared(model: ConfiguredModel, *rest: Any) -> Rehearsed | None:
     base = str(model._base)
-    kind = repr((model.provider, model.name, model._parameters)).replace(base, "")
-    if kind not in _LEARNT:
-        _LEARNT[kind] = model, await rehearse(model, *rest)
-    first, rehearsed = _LEARNT[kind]
+    name = "a recording" if _RECORDED.fullmatch(model.name) else model.name
+    kind = repr((model.provider, name, model._parameters)).replace(base, "")
+    first, rehearsed = _LEARNT.get(kind, (model, None))
+    if kind not in _LEARNT or (first.name != model.name and first.name in repr((first.additions, first.answers))):
+        first, rehearsed = _LEARNT[kind] = model, await rehearse(model, *rest)
     for learnt in ("uses_sdk", "leaves_texts", "as_given", "answers"):
         setattr(model, learnt, getattr(first, learnt))
     for stream, added in first.additions.items():

@@ -103,13 +103,17 @@ def provider() -> Iterator[str]:
 def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`run("check", "--json", cwd=folder, NAME=value)`: the command, ended. By default in an empty folder.
 
+    `litellm=True`: where it has been loaded, see `warm_crplugins`; the same of `serve`.
+
     What `serve` says before it does anything is not in its stderr.
     """
     empty = tmp_path_factory.mktemp("empty")
 
-    def run_command(*arguments: object, cwd: Path = empty, **variables: str) -> "subprocess.CompletedProcess[str]":
+    def run_command(
+        *arguments: object, cwd: Path = empty, litellm: bool = False, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            warm_crplugins(*arguments),
+            warm_crplugins(*arguments, litellm=litellm),
             cwd=cwd,
             env=environ | variables,
             capture_output=True,
@@ -129,9 +133,11 @@ def serve(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     empty = tmp_path_factory.mktemp("empty")
 
     @contextmanager
-    def serve_command(*arguments: object, cwd: Path = empty, **variables: str) -> Iterator[Serving]:
+    def serve_command(
+        *arguments: object, cwd: Path = empty, litellm: bool = False, **variables: str
+    ) -> Iterator[Serving]:
         process = subprocess.Popen(
-            warm_crplugins("serve", "--port", 0, *arguments),
+            warm_crplugins("serve", "--port", 0, *arguments, litellm=litellm),
             cwd=cwd,
             env=environ | variables,
             stdout=subprocess.PIPE,

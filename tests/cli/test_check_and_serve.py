@@ -110,10 +110,13 @@ WARNS = {
 def test_what_serve_warns_of_check_warns_of(run, serve, folder, name):
     config, sentence = WARNS[name]
     write(folder, config)
-    checked = run("check", "--json", cwd=folder, ANTHROPIC_API_KEY="", LITELLM_LOCAL_MODEL_COST_MAP="True")
+    loaded = name == "no credentials"
+    checked = run(
+        "check", "--json", cwd=folder, litellm=loaded, ANTHROPIC_API_KEY="", LITELLM_LOCAL_MODEL_COST_MAP="True"
+    )
     assert checked.returncode == 0, checked.stderr
     assert any(sentence in warning for warning in json.loads(checked.stdout)["warnings"])
-    with serve(cwd=folder, ANTHROPIC_API_KEY="", LITELLM_LOCAL_MODEL_COST_MAP="True") as gateway:
+    with serve(cwd=folder, litellm=loaded, ANTHROPIC_API_KEY="", LITELLM_LOCAL_MODEL_COST_MAP="True") as gateway:
         said = ""
         while sentence not in said and (piece := os.read(gateway.process.stderr.fileno(), 65536).decode()):
             said += piece
@@ -151,7 +154,9 @@ def test_online_has_a_row_for_each_and_shows_no_secret(run, folder, provider):
         "limits": {**LIMIT, "store": "redis://:sk-topsecret@127.0.0.1:9/0"},
         "ledger": {"url": "postgresql://me:sk-topsecret@127.0.0.1:9/db"},
     })  # fmt: skip
-    done = run("check", "--online", "--json", "--timeout", 30, cwd=folder, LITELLM_LOCAL_MODEL_COST_MAP="True")
+    done = run(
+        "check", "--online", "--json", "--timeout", 30, cwd=folder, litellm=True, LITELLM_LOCAL_MODEL_COST_MAP="True"
+    )
     rows = {row["what"]: row for row in json.loads(done.stdout)["online"]}
     assert {what: row["ok"] for what, row in rows.items()} == {
         "model good": True, "model translated": True, "model away": False, "model demo": True, "limits.store": False,
@@ -210,9 +215,9 @@ LEFT_OUT = (
 def test_a_file_of_litellms_is_served_without_each_model_that_cannot_be(run, serve, tmp_path):
     (tmp_path / "gateway.yaml").write_text(OF_LITELLM)
     environ = {"GROQ_API_KEY": "", "HOSTED_VLLM_API_BASE": "", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    checked = run("check", cwd=tmp_path, **environ)
+    checked = run("check", cwd=tmp_path, litellm=True, **environ)
     assert checked.returncode == 0, checked.stderr
-    with serve(cwd=tmp_path, **environ) as gateway, gateway.client() as client:
+    with serve(cwd=tmp_path, litellm=True, **environ) as gateway, gateway.client() as client:
         assert {model.id for model in client.models.list()} == {"keyless", "good"}
         printed = gateway.printed
         *_, served = gateway.stop(signal.SIGTERM)
@@ -227,7 +232,7 @@ def test_where_nothing_is_left_each_reason_has_the_line_of_its_entry(run, tmp_pa
     kept = [line for line in OF_LITELLM.splitlines() if "keyless" not in line and "good" not in line]
     (tmp_path / "gateway.yaml").write_text("\n".join(kept))
     for command in ("check", "serve"):
-        done = run(command, cwd=tmp_path, HOSTED_VLLM_API_BASE="", LITELLM_LOCAL_MODEL_COST_MAP="True")
+        done = run(command, cwd=tmp_path, litellm=True, HOSTED_VLLM_API_BASE="", LITELLM_LOCAL_MODEL_COST_MAP="True")
         assert done.returncode == 2, done.stderr
         for line, index, reason in (
             (5, 2, "needs an api_base"),

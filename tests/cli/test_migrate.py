@@ -52,7 +52,7 @@ def test_what_migrate_writes_passes_check_and_has_the_comments_of_the_file(run, 
     assert "#   line 41: general_settings.database_url: write 'keys: {sql: ...}' and 'ledger.url'" in done.stdout
     assert "litellm_settings:" not in done.stdout
     variables = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "LITELLM_MASTER_KEY": "sk-master-0123456789"}
-    checked = run("check", "--json", cwd=tmp_path, **variables)
+    checked = run("check", "--json", cwd=tmp_path, litellm=True, **variables)
     assert checked.returncode == 0, checked.stderr
     assert [model["model_name"] for model in json.loads(checked.stdout)["model_list"]] == ["fast", "smart", "embed"]
 
@@ -87,5 +87,5 @@ def test_a_file_whose_every_model_has_a_provider_that_nobody_knows_is_not_migrat
     )
     said = "config.yaml, line 2: model_list[0]: model 'a': litellm knows no provider for 'provider/model-name'\n"
     for command in (("migrate",), ("check", "--litellm")):
-        done = run(*command, "config.yaml", cwd=tmp_path)
+        done = run(*command, "config.yaml", cwd=tmp_path, litellm=True)
         assert (done.returncode, done.stderr) == (2, said)

@@ -43,7 +43,7 @@ def test_a_stream_that_is_cut_gets_an_error_frame_and_is_recorded_as_overloaded(
     serve, run, provider, tmp_path, handler, workers
 ):
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", handler))
-    with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
+    with serve("--workers", workers, cwd=tmp_path, litellm=handler == "litellm", PROVIDER=provider) as gateway:
         url = f"{gateway.url}/v1/chat/completions"
         with httpx.stream("POST", url, headers=KEY, json={**QUESTION, "stream": True}, timeout=60) as answer:
             lines = answer.iter_lines()

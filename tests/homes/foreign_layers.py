@@ -125,10 +125,12 @@ def _crossed(order: Sequence[str]) -> bool:
 
 def accepted_orders() -> list[Order]:
     """All that are accepted, those that fuse to the same once: neighbours of ours in their one order."""
-    return [order for order in map(tuple, _fused_orders(())) if not refused(order)]
+    return list(_fused_orders(()))
 
 
 def _fused_orders(begun: Order) -> Iterable[Order]:
+    if refused(begun):  # and so is whatever begins like this
+        return
     left = [name for name in (*OURS, *FOREIGN) if name not in begun]
     if not left:
         yield begun

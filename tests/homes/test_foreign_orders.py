@@ -35,7 +35,6 @@ from tests.homes.host_model import OUTPUT_TOKENS, PROMPT_TOKENS, HostModel
 from tests.long import LONG, times
 
 STEP = times(37, 1)
-ORDERS = accepted_orders()
 HELLO: Any = [{"role": "user", "content": "hi"}]
 ORIGIN = {"origin": "https://page.example"}
 PLUGINS = {"Metrics": "metrics", "MetricsPage": "metrics", "Auth": "auth", "Usage": "usage", "ModelAliases": "alias"}
@@ -244,8 +243,9 @@ def check_spans(layers: Layers, order: Order) -> None:
 
 
 async def test_what_is_accepted_is_right_on_sockets(rig):
-    assert len(ORDERS) == 1008
-    for order in ORDERS[::STEP]:
+    orders = accepted_orders()
+    assert len(orders) == 1008
+    for order in orders[::STEP]:
         try:
             await check(rig, order)
         except Exception as error:

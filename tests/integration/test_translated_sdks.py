@@ -38,7 +38,7 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
         }
         (folder / "gateway.yaml").write_text(json.dumps(config))  # JSON is YAML
         process = await asyncio.create_subprocess_exec(
-            *warm_crplugins("serve", "--port", 0),
+            *warm_crplugins("serve", "--port", 0, litellm=True),
             cwd=folder,
             env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
             stdout=asyncio.subprocess.PIPE,

@@ -82,9 +82,15 @@ PYTHON = WarmPython("tests.gateway_loaded")
 """One for every command of crplugins."""
 
 LITELLM = WarmPython("tests.litellm_loaded")
-"""One in which litellm is loaded too, which takes seven seconds of CPU."""
+"""One in which litellm is loaded and nothing of ours, which takes seven seconds of CPU."""
+
+_BOTH = WarmPython("tests.gateway_loaded", "tests.litellm_loaded")
 
 
-def warm_crplugins(*arguments: object) -> list[str]:
-    """The command line of `crplugins ARGUMENT...` in the warm Python."""
-    return [*PYTHON.command, str(INSTALLED), *map(str, arguments)]
+def warm_crplugins(*arguments: object, litellm: bool = False) -> list[str]:
+    """The command line of `crplugins ARGUMENT...` in the warm Python.
+
+    `litellm`: in one that has loaded it, for a command that will need it, where how it comes to that is not what is
+    tested.
+    """
+    return [*(_BOTH if litellm else PYTHON).command, str(INSTALLED), *map(str, arguments)]
