@@ -139,7 +139,9 @@ class Reservations(Shared):
 
     async def close(self) -> None:
         while self._settling:
-            await asyncio.gather(*self._settling, return_exceptions=True)
+            settling = {*self._settling}
+            await asyncio.gather(*settling, return_exceptions=True)
+            self._settling.difference_update(settling)  # Python 3.12 may not have run their callbacks
         await self._entered.aclose()
 
     def _as_adjusted(self, reservation: Reservation) -> Reservation:
