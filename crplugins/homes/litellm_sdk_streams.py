@@ -58,10 +58,12 @@ class StreamListener:
 
 
 class StreamWatch:
-    """All that are watched. A finalizer may run in the middle of anything, so it only puts into a reentrant queue."""
+    """All that are watched. A finalizer may run in the middle of anything, so it only puts into what is reentrant."""
 
     def __init__(self) -> None:
         self._gone: Final[queue.SimpleQueue[WatchedStream]] = queue.SimpleQueue()
+        self._untold: Final[dict[int, WatchedStream]] = {}
+        """Those that are gone, by `id`, until the thread or `finish` takes one out to tell of it."""
         self._known: Final[dict[str, list[WatchedStream]]] = {}
         self._open: Final[set[weakref.finalize[..., Any]]] = set()
         self._lock: Final = threading.Lock()
@@ -101,15 +103,12 @@ class StreamWatch:
             still_open = list(self._open)
         for finalizer in still_open:
             finalizer()
-        while True:
-            try:
-                stream = self._gone.get_nowait()
-            except queue.Empty:
-                return
+        for stream in list(self._untold.values()):
             self._tell(stream)
 
     def _put(self, stream: WatchedStream) -> None:
         stream.gone = time.monotonic()
+        self._untold[id(stream)] = stream
         self._gone.put(stream)
 
     def _tell_all(self) -> None:
@@ -119,6 +118,8 @@ class StreamWatch:
             self._tell(stream)
 
     def _tell(self, stream: WatchedStream) -> None:
+        if self._untold.pop(id(stream), None) is None:  # the thread waits with it, and `finish` does not
+            return
         told = self.of(stream.call) or stream
         told.gone = told.gone or stream.gone
         for listener in stream.listeners:

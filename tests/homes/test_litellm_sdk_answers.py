@@ -272,6 +272,23 @@ async def test_streams_still_open_are_recorded_when_the_callback_closes(provider
     await stream.aclose()
 
 
+async def test_a_stream_that_was_dropped_a_moment_before_is_recorded_when_the_callback_closes(
+    provider: FakeProvider,
+) -> None:
+    """The thread that tells of it has taken it by then, and waits whether litellm reports it."""
+    found: list[UsageRecord] = []
+    litellm.logging_callback_manager._reset_all_callbacks()
+    async with UsageCallback(sinks=[found.append]) as callback:
+        litellm.callbacks = [callback]
+        provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+        stream = await litellm.acompletion(**call(provider, stream=True))
+        await anext(stream)
+        await stream.aclose()
+        await asyncio.sleep(0.1)
+    assert [record.outcome for record in found] == ["cancelled"]
+    litellm.logging_callback_manager._reset_all_callbacks()
+
+
 async def test_streams_that_litellm_was_told_not_to_log_leave_none(
     provider: FakeProvider, records: list[UsageRecord]
 ) -> None:
