@@ -1,5 +1,6 @@
 """`crplugins serve` as its user meets it: the process, its output, the official client."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,6 +58,7 @@ def test_the_key_of_a_run_is_a_minted_one_and_the_only_one(demo):
         client.models.list()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_printed_curl_line_works_unchanged(demo):
     (line,) = [line for line in demo.printed.splitlines() if line.startswith("curl ")]
     done = subprocess.run(line + " -sS", shell=True, capture_output=True, text=True, check=True)

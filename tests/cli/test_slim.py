@@ -155,8 +155,8 @@ def test_gateway_is_slim_and_litellm_alone():
 
 
 MEGABYTE = 2**20
-MOST = 120
-"""Megabytes of the packages, which `du` counts in a fresh environment beside its pip."""
+MOST = 124
+"""Megabytes of the packages, which `du` counts in a fresh environment beside its pip; 3 more on Python 3.14 than on 3.11."""
 
 
 def needed(extra):

@@ -115,7 +115,7 @@ def test_the_number_of_modules_has_a_bound(gateway):
     """Each takes time and memory at every start. Raise a bound for what a start needs, and for nothing else: of other
     packages that is dear, and of our own what a file that is split in two costs."""
     loaded = ours(gateway["modules"])
-    assert len({*gateway["modules"]} - {*loaded}) < 440
+    assert len({*gateway["modules"]} - {*loaded}) < 440 + 10 * (sys.version_info >= (3, 14))  # of annotations and paths
     assert len(loaded) < 328
 
 
