@@ -1,4 +1,7 @@
-"""The page of the plugins says no less than what they cost, and no more than a tenth above it."""
+"""The page of the plugins says no less than what they cost, and no more than a tenth above it.
+
+From Python 3.12 on a comprehension is no call, so that what is told may be two more.
+"""
 
 from pathlib import Path
 
@@ -21,4 +24,4 @@ async def test_the_table_of_what_plugins_cost_is_what_is_counted(tmp_path):
     assert list(told) == list(true)
     for name, (request, chunk) in true.items():
         assert request <= told[name][0] <= 1.1 * request + 2, name
-        assert chunk <= told[name][1] <= chunk + 1, name
+        assert chunk <= told[name][1] <= chunk + 2, name
