@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -173,7 +174,8 @@ def test_an_empty_time_is_said(command, ledger):
 
 def test_records_that_wait_on_disk_are_counted(command, sqlite_url, tmp_path):  # noqa: F811
     fill(sqlite_url, tmp_path)
-    SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
+    with closing(SpoolFile(tmp_path / "gw.db.spool")) as file:
+        file.keep([encode(make_record()) for _ in range(3)])
     code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
     assert (code, json.loads(out)[0]["requests"], err) == (0, 9, "")
 
@@ -181,7 +183,8 @@ def test_records_that_wait_on_disk_are_counted(command, sqlite_url, tmp_path):  
 def test_records_that_are_too_many_to_be_counted_are_told(command, sqlite_url, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(waiting, "MOST", 2)
     fill(sqlite_url, tmp_path)
-    SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
+    with closing(SpoolFile(tmp_path / "gw.db.spool")) as file:
+        file.keep([encode(make_record()) for _ in range(3)])
     code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
     assert (code, json.loads(out)[0]["requests"]) == (0, 8)
     assert err == f"note: 1 more records wait in {tmp_path / 'gw.db.spool'}; a gateway commits them when it runs\n"

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -166,7 +166,7 @@ async def test_a_client_that_leaves_ends_the_work_and_leaves_a_record(host):
 async def test_records_are_in_the_ledger_when_the_server_has_stopped(host, tmp_path):
     async with host(ledger={"url": f"sqlite:///{tmp_path}/usage.db", "commit_seconds": 0}) as here:
         await here.ai.chat.completions.create(model="fast", messages=HELLO)
-    with sqlite3.connect(tmp_path / "usage.db") as books:
+    with closing(sqlite3.connect(tmp_path / "usage.db")) as books:
         assert books.execute("select key_id, input_tokens, output_tokens from usage").fetchall() == [("team-a", 5, 3)]
 
 

@@ -5,6 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,7 @@ async def test_metrics_and_ledger_count_the_same(
     def rows() -> int:
         import sqlite3
 
-        with sqlite3.connect(tmp_path / "usage.db") as database:
+        with closing(sqlite3.connect(tmp_path / "usage.db")) as database:
             found: int = database.execute(
                 "select count(*) from usage where request_id = ?", [record.request_id]
             ).fetchone()[0]

@@ -6,7 +6,7 @@ import inspect
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -185,7 +185,7 @@ async def test_the_official_client_talks_to_vllm_through_all_of_it(serve, config
     assert 'crplugins_input_tokens_total{key_id="team-a",model="fast"} 10.0' in scraped
     assert 'crplugins_budget_limit_usd{key_id="team-a"} 1.0' in scraped
     assert "crplugins_ledger_dropped" in scraped
-    with sqlite3.connect(here.database) as books:
+    with closing(sqlite3.connect(here.database)) as books:
         rows = books.execute(
             "select key_id, team, requested_model, served_model, input_tokens, status from usage order by started_at"
         ).fetchall()
@@ -283,7 +283,7 @@ async def test_a_client_that_leaves_is_recorded(serve, configured):
             break
         await stream.close()
         await asyncio.wait_for(gone.wait(), 60)
-    with sqlite3.connect(here.database) as books:
+    with closing(sqlite3.connect(here.database)) as books:
         rows = books.execute("select outcome, status, usage_source from usage").fetchall()
     assert rows == [("cancelled", 200, "estimated")]
 
@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_before_its_plain_answer_is_recorded_although
         await asyncio.wait_for(begun.wait(), 60)
         asking.cancel()
         await asyncio.wait_for(here.model.left.wait(), 60)
-    with sqlite3.connect(here.database) as books:
+    with closing(sqlite3.connect(here.database)) as books:
         rows = books.execute("select outcome, status, error_type from usage").fetchall()
     assert rows == [("cancelled", 499, "client_disconnected")]
 
@@ -319,7 +319,7 @@ async def test_an_error_of_vllm_in_mid_stream_passes_and_is_recorded(serve, conf
             model="fast", messages=HELLO, stream=True
         ) as answer:
             assert (await answer.text()).endswith("data: [DONE]\n\n")
-    with sqlite3.connect(here.database) as books:
+    with closing(sqlite3.connect(here.database)) as books:
         rows = books.execute("select outcome, status, error_type from usage order by started_at").fetchall()
     assert rows[1] == ("server_error", 200, "upstream_stream_broken")
 
@@ -329,7 +329,7 @@ async def test_there_is_one_request_id_and_it_is_the_records(serve, configured):
     async with serve(here.app) as url, client(url) as ai:
         answer = await ai.chat.completions.with_raw_response.create(model="fast", messages=HELLO)
         ids = answer.headers.get_list("x-request-id")
-    with sqlite3.connect(here.database) as books:
+    with closing(sqlite3.connect(here.database)) as books:
         assert [(id_,) for id_ in ids] == books.execute("select request_id from usage").fetchall()
 
 

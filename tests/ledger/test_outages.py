@@ -225,7 +225,8 @@ async def test_a_line_that_no_database_takes_is_quarantined_and_the_others_are_c
         b"no json",
     ]
     assert b'"attempts":1000' in bad[1]
-    await asyncio.to_thread(SpoolFile(tmp_path / "spool").keep, [*good[:7], *bad[:-1], *good[7:], bad[-1]])
+    with closing(SpoolFile(tmp_path / "spool")) as file:
+        await asyncio.to_thread(file.keep, [*good[:7], *bad[:-1], *good[7:], bad[-1]])
     async with open_ledger() as ledger:
         await settled(ledger)
         assert await totals_of(ledger) == (20, 20)

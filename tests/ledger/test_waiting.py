@@ -1,6 +1,7 @@
 """Records that are not committed yet are counted all the same, each once, whichever process has them."""
 
 import asyncio
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -55,7 +56,8 @@ def leave(spool, journaled, spooled):
     for line in journaled:
         dead.append(line)
     die(dead)
-    SpoolFile(spool).keep(spooled)
+    with closing(SpoolFile(spool)) as file:
+        file.keep(spooled)
 
 
 async def test_what_dead_processes_and_the_spool_have_is_counted(database_url, tmp_path):
@@ -144,7 +146,8 @@ def test_what_is_no_record_is_left_out(tmp_path):
 
 
 def test_of_a_spool_with_more_than_can_be_read_the_rest_is_told(tmp_path):
-    SpoolFile(tmp_path / "spool").keep(b'{"request_id": "%d"}' % number for number in range(MOST + 5))
+    with closing(SpoolFile(tmp_path / "spool")) as file:
+        file.keep(b'{"request_id": "%d"}' % number for number in range(MOST + 5))
     found = read_waiting(tmp_path / "spool")
     assert (len(found.lines), found.more) == (MOST, 5)
 

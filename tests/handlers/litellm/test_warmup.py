@@ -25,7 +25,8 @@ from tests.litellm_setup import asking
 logging.getLogger("crplugins").setLevel("CRITICAL")
 late = []
 def opened(event, arguments):
-    if event == "open" and watching and not str(arguments[0]).endswith((".py", ".pyc")):
+    # `<unknown>` is what a traceback asks for the line of, and no file.
+    if event == "open" and watching and not str(arguments[0]).endswith((".py", ".pyc", ">")):
         late.append(f"file {arguments[0]}")
 watching = False
 sys.addaudithook(opened)
