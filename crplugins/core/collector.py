@@ -37,8 +37,9 @@ async def collect_when_quiet() -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = loop.time()
-            quiet = len(asyncio.all_tasks()) <= FEW_TASKS
-            gives_back = quiet and now - given_back >= QUIET_SECONDS and await asyncio.to_thread(free_memory.has_grown)
+            has_grown = now - given_back >= QUIET_SECONDS and await asyncio.to_thread(free_memory.has_grown)
+            quiet = len(asyncio.all_tasks()) <= FEW_TASKS  # in the step of the collection, as requests come meanwhile
+            gives_back = quiet and has_grown
             if gives_back or now - last >= (QUIET_SECONDS if quiet else LONGEST_SECONDS):
                 gc.collect()
                 last = now
