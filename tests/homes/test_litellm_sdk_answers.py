@@ -259,7 +259,11 @@ async def test_what_the_provider_had_told_before_is_kept(provider: FakeProvider,
     assert 50 <= record.usage.output_tokens <= 80
 
 
-async def test_streams_still_open_are_recorded_when_the_callback_closes(provider: FakeProvider) -> None:
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_streams_still_open_or_just_dropped_are_recorded_when_the_callback_closes(
+    provider: FakeProvider, dropped: bool
+) -> None:
+    """The thread that tells of a dropped one has taken it by then, and waits whether litellm reports it."""
     found: list[UsageRecord] = []
     litellm.logging_callback_manager._reset_all_callbacks()
     async with UsageCallback(sinks=[found.append]) as callback:
@@ -267,26 +271,12 @@ async def test_streams_still_open_are_recorded_when_the_callback_closes(provider
         provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
         stream = await litellm.acompletion(**call(provider, stream=True))
         await anext(stream)
+        if dropped:
+            await stream.aclose()
+            await asyncio.sleep(0.1)
     assert [record.outcome for record in found] == ["cancelled"]
     litellm.logging_callback_manager._reset_all_callbacks()
     await stream.aclose()
-
-
-async def test_a_stream_that_was_dropped_a_moment_before_is_recorded_when_the_callback_closes(
-    provider: FakeProvider,
-) -> None:
-    """The thread that tells of it has taken it by then, and waits whether litellm reports it."""
-    found: list[UsageRecord] = []
-    litellm.logging_callback_manager._reset_all_callbacks()
-    async with UsageCallback(sinks=[found.append]) as callback:
-        litellm.callbacks = [callback]
-        provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
-        stream = await litellm.acompletion(**call(provider, stream=True))
-        await anext(stream)
-        await stream.aclose()
-        await asyncio.sleep(0.1)
-    assert [record.outcome for record in found] == ["cancelled"]
-    litellm.logging_callback_manager._reset_all_callbacks()
 
 
 async def test_streams_that_litellm_was_told_not_to_log_leave_none(

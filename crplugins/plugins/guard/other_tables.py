@@ -22,10 +22,9 @@ from crplugins.plugins.guard.checks import (
 )
 from crplugins.plugins.guard.parameters import PARAMETERS
 from crplugins.plugins.guard.prompts import Prompts
-from crplugins.plugins.guard.tables import RequestTable
+from crplugins.plugins.guard.tables import STREAMED, RequestTable
 
 _TEXT = String(nullable=False)
-_STREAMED = (("stream_options", "stream"),)
 _STOP = PARAMETERS["stop"]
 _USER: Mapping[str, Check] = {"user": String()}
 _SAMPLED: Mapping[str, Check] = {
@@ -48,7 +47,7 @@ def _completions(*, strict: bool) -> RequestTable:
         **_USER,
     }
     required = ("prompt",) if strict else ("prompt", "prompt_embeds")  # vLLM's
-    return RequestTable(checks=checks, required=(required,), only_with=_STREAMED)
+    return RequestTable(checks=checks, required=(required,), only_with=STREAMED)
 
 
 def _embeddings(*, strict: bool) -> RequestTable:
@@ -114,7 +113,7 @@ def _responses(*, strict: bool) -> RequestTable:
     }  # fmt: skip
     checks["parallel_tool_calls"] = Boolean()
     required = ("input", "previous_response_id", "prompt", "conversation")
-    return RequestTable(checks=checks, required=(required,), only_with=_STREAMED, open=True)
+    return RequestTable(checks=checks, required=(required,), only_with=STREAMED, open=True)
 
 
 def _compact(*, strict: bool) -> RequestTable:

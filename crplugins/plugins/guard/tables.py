@@ -6,6 +6,7 @@ OpenAI and Anthropic themselves refuse. That of chat completions stands here, al
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from crplugins.plugins.guard.checks import Check, closed
 from crplugins.plugins.guard.messages import ChatMessages
 from crplugins.plugins.guard.parameters import PARAMETERS
 
-_STREAMED = (("stream_options", "stream"),)
+STREAMED: Final = (("stream_options", "stream"),)
 
 
 class RequestTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ def _chat(*, strict: bool) -> RequestTable:
     return RequestTable(
         checks=PARAMETERS,
         required=(("messages",),),
-        only_with=(("top_logprobs", "logprobs"), *_STREAMED),
+        only_with=(("top_logprobs", "logprobs"), *STREAMED),
         first=ChatMessages(strict=strict),
     )
 
