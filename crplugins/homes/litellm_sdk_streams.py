@@ -21,6 +21,10 @@ SOON: Final = 2.0
 """Seconds that litellm has to report a stream that is gone. It reports one that came to its end in a task or a thread
 of its own, a moment later."""
 
+_TELLING: Final = 1.0
+"""Seconds that `finish` waits for what the thread is telling of right then. A listener that hangs does not keep the
+process from its end."""
+
 _FINALIZER: Final = "_crplugins_finalizer"
 _ANSWERS: Final = ("original_response", "complete_streaming_response", "async_complete_streaming_response")
 
@@ -67,6 +71,8 @@ class StreamWatch:
         self._known: Final[dict[str, list[WatchedStream]]] = {}
         self._open: Final[set[weakref.finalize[..., Any]]] = set()
         self._lock: Final = threading.Lock()
+        self._telling: Final = threading.Lock()
+        """Held by the thread while it tells of a stream."""
         self._thread: threading.Thread | None = None
 
     def watch(self, wrapper: Any) -> None:
@@ -105,6 +111,8 @@ class StreamWatch:
             finalizer()
         for stream in list(self._untold.values()):
             self._tell(stream)
+        if self._telling.acquire(timeout=_TELLING):
+            self._telling.release()
 
     def _put(self, stream: WatchedStream) -> None:
         stream.gone = time.monotonic()
@@ -115,7 +123,8 @@ class StreamWatch:
         while True:
             stream = self._gone.get()
             time.sleep(max(stream.gone + SOON - time.monotonic(), 0))
-            self._tell(stream)
+            with self._telling:
+                self._tell(stream)
 
     def _tell(self, stream: WatchedStream) -> None:
         if self._untold.pop(id(stream), None) is None:  # the thread waits with it, and `finish` does not

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.record import UsageRecord
 from crplugins.testing import FakeProvider, Script
 
@@ -26,6 +28,12 @@ SOON = 0.4
 """Seconds after which a stream that nobody reads is given up; two by default, which would be waited for in each test."""
 
 WORDS = "The quick brown fox jumps over the lazy dog again and again. " * 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prices() -> None:
+    """Read before a loop runs: a callback that is made in one reads them there, once in a process."""
+    installed_prices()
 
 
 @pytest.fixture
@@ -277,6 +285,31 @@ async def test_streams_still_open_or_just_dropped_are_recorded_when_the_callback
     assert [record.outcome for record in found] == ["cancelled"]
     litellm.logging_callback_manager._reset_all_callbacks()
     await stream.aclose()
+
+
+async def test_a_callback_that_closes_waits_for_the_stream_that_is_being_told_of(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm_sdk_streams, "SOON", 0.0)
+    told, goes_on, found = threading.Event(), threading.Event(), []
+
+    def sink(record: UsageRecord) -> None:
+        told.set()
+        goes_on.wait(30)
+        found.append(record)
+
+    litellm.logging_callback_manager._reset_all_callbacks()
+    callback = UsageCallback(sinks=[sink])
+    async with callback:
+        litellm.callbacks = [callback]
+        provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+        stream = await litellm.acompletion(**call(provider, stream=True))
+        await anext(stream)
+        await stream.aclose()
+        await asyncio.to_thread(told.wait, 30)
+        asyncio.get_running_loop().call_later(0.1, goes_on.set)
+    litellm.logging_callback_manager._reset_all_callbacks()
+    assert [record.outcome for record in found] == ["cancelled"]
 
 
 async def test_streams_that_litellm_was_told_not_to_log_leave_none(
