@@ -183,7 +183,7 @@ _CALL: Final[Mapping[str, Any]] = {
     "no-log": True,
 }
 
-# What litellm imports in the first call of a provider, in 1.103 to 1.110. A module that no longer exists only makes the
+# What litellm imports in the first call of a provider, in 1.105 to 1.110. A module that no longer exists only makes the
 # first request slow.
 _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "azure": ("openai.resources.chat.chat", "openai.lib.streaming.chat"),
