@@ -2,6 +2,7 @@
 
     python -m tests.oldest_versions constraints > oldest.txt            # for `pip install --constraint oldest.txt`
     PYTHON tests/oldest_versions.py serve                               # with the Python in which they are installed
+    python -m tests.oldest_versions litellm                             # the oldest litellm, whose tests are a few folders
 
 Whoever mounts plugins in an app of theirs has pinned some of them, and pip leaves what is new enough for us as it is.
 """
@@ -46,6 +47,12 @@ def constraints() -> Iterator[str]:
             yield f"{bound[1]}=={bound[2]}"
         else:
             assert requirement.startswith("crplugins["), f"{requirement} has no lower bound"
+
+
+def oldest_litellm() -> str:
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+    [bound] = [each for each in project["optional-dependencies"]["gateway"] if each.startswith("litellm>=")]
+    return f"litellm=={bound.removeprefix('litellm>=').partition(',')[0]}"
 
 
 def serve() -> None:
@@ -114,5 +121,7 @@ def ask(url: str, key: str = KEY, **body: object) -> Any:
 if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         serve()
+    elif sys.argv[1:] == ["litellm"]:
+        print(oldest_litellm())
     else:
         print(*constraints(), sep="\n")

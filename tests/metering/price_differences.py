@@ -85,6 +85,12 @@ def _batch_without_cache(c: Comparison) -> bool:
     return c.tier == "batch" and (without_cache or c.usage.cached_audio_input_tokens > 0)
 
 
+def _audio_without_tier(c: Comparison) -> bool:
+    audio = c.price.audio_input
+    tiers = tuple((name, replace(price, audio_input=audio)) for name, price in c.price.alternatives)
+    return bool(c.tier) and c.equals(replace(c.price, alternatives=tiers).micro_usd(c.usage, (c.tier,)))
+
+
 def _one_search(c: Comparison) -> bool:
     once = replace(c.usage, web_searches=min(c.usage.web_searches, 1))
     return c.usage.web_searches > 1 and c.equals(c.price.micro_usd(once, (c.tier,)))
@@ -145,6 +151,12 @@ LITELLM: tuple[Explanation, ...] = (
         "ours is right",
         "up to 1.109 litellm charges cached input in a batch as any other, and since then as we do",
         _batch_without_cache,
+    ),
+    Explanation(
+        "audio in a tier",
+        "ours is right",
+        "up to 1.105 litellm charges audio in a tier as any other, though the table has a price for both",
+        _audio_without_tier,
     ),
     Explanation(
         "one search for many",

@@ -90,7 +90,7 @@ class Figures:
 def litellm() -> ModuleType:
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     module = load_litellm()
-    # Older releases (1.96, 1.103) charge nothing for a cached token, or one of audio, where it has no price of its own.
+    # Older releases charge nothing for a cached token, or one of audio, where it has no price of its own.
     used = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
     costs = [
         sum(module.cost_per_token("gpt-4", custom_llm_provider="openai", usage_object=module.Usage(**used, **details)))

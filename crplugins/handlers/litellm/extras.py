@@ -42,8 +42,9 @@ def thinking_blocks_of(raw: Any) -> list[dict[str, Any]]:
 class ThinkingBlocks:
     """The thinking blocks of one choice of a stream, each given out once it is whole.
 
-    litellm sends their text in pieces, and the signature last. The text of a thought streams as `reasoning_content`
-    meanwhile. A block has an `index`, without which the accumulator of OpenAI's SDK fails on the second one.
+    litellm sends their text in pieces, and the signature last, beside which older releases repeat the whole text. The
+    text of a thought streams as `reasoning_content` meanwhile. A block has an `index`, without which the accumulator
+    of OpenAI's SDK fails on the second one.
     """
 
     __slots__ = ("_given", "_text")
@@ -57,10 +58,15 @@ class ThinkingBlocks:
         done = []
         for piece in _blocks(raw):
             if piece.get("type") == "thinking":
-                self._text.append(text_of(piece.get("thinking")) or "")
+                self._add(text_of(piece.get("thinking")) or "", ends=_is_signed(piece))
             if _is_signed(piece):
                 done.append(self._block(piece))
         return done
+
+    def _add(self, text: str, *, ends: bool) -> None:
+        """Anthropic refuses a signature under a text of which a part stands twice."""
+        if not (ends and self._text and text == "".join(self._text)):
+            self._text.append(text)
 
     def _block(self, piece: Mapping[str, Any]) -> dict[str, Any]:
         block = {"index": self._given, **piece}

@@ -135,6 +135,7 @@ def _load_and_warm() -> ModuleType:
     with quiet():
         if not _warm:
             asyncio.run(warm_up(litellm))
+            importlib.import_module("encodings.idna")  # Python's own, for the name of a host that is connected to
             mend_transport()
             watch_transports()
             # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
@@ -156,7 +157,7 @@ async def finish_callbacks() -> None:
 
 
 async def _close_sdk_clients(litellm: Any) -> None:
-    """Closes the clients of OpenAI's SDK, which the clean-up of older releases (1.96) leaves open."""
+    """Closes the clients of OpenAI's SDK, which the clean-up of older releases leaves open."""
     for client in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
         close = getattr(client, "close", None)
         if callable(getattr(client, "is_closed", None)) and callable(close):
@@ -182,7 +183,7 @@ _CALL: Final[Mapping[str, Any]] = {
     "no-log": True,
 }
 
-# What litellm imports in the first call of a provider, in 1.96 to 1.110. A module that no longer exists only makes the
+# What litellm imports in the first call of a provider, in 1.105 to 1.110. A module that no longer exists only makes the
 # first request slow.
 _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "azure": ("openai.resources.chat.chat", "openai.lib.streaming.chat"),

@@ -260,7 +260,7 @@ def is_made_up(exchange: Exchange, chunk: Any) -> bool:
     reported = reported_in_chunks(chunks, chunk.usage)
     if reported is None:
         return True
-    chunk.usage = reported  # LiteLLM adds the total up anew, and up to 1.96 overlooks usage beside a finish reason
+    chunk.usage = reported  # LiteLLM adds the total up anew
     return False
 
 

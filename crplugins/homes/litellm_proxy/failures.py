@@ -28,6 +28,7 @@ class ProxyRefusal(ProxyException):
             openai_code=shown.code,
         )
         self.code = str(error.status)  # ProxyException makes other statuses of some messages
+        self.status_code = error.status  # where older releases look for it, and call the rest a 500: /v1/completions
         self.gateway_error = error
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +55,6 @@ class TranslatedFailure(ProxyRefusal, _AlsoHTTPException):  # type: ignore[misc]
 
     def __init__(self, error: GatewayError) -> None:
         ProxyRefusal.__init__(self, error)
-        self.status_code = error.status
         self.detail = {"error": self.to_dict()}  # type: ignore[assignment]  # FastAPI's takes any
 
 

@@ -114,7 +114,7 @@ def _renamed_by_litellm(name: str) -> bool:
 
 
 def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> None:
-    """Where LiteLLM has not: it looks before our aliases are resolved, may be sent not to, and did not before 1.96."""
+    """Where LiteLLM has not: it looks before our aliases are resolved, and may be sent not to."""
     options = data.get(STREAM_OPTIONS)
     if isinstance(options, dict) and options.get("include_usage") is True:
         return

@@ -43,7 +43,8 @@ def sse(*events: dict[str, Any]) -> list[bytes]:
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
 
 
-def anthropic(streamed: bool) -> Script:
+def anthropic(streamed: bool, counted_last: dict[str, Any] | None = None) -> Script:
+    """`counted_last` are the counts at the end of a stream, without which they are all but two."""
     message = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-9-20310506", "stop_reason": None,
         "content": [],
@@ -51,7 +52,7 @@ def anthropic(streamed: bool) -> Script:
     if not streamed:
         content = [{"type": "text", "text": "Hello"}]
         return Script(body={**message, "content": content, "stop_reason": "end_turn", "usage": ANTHROPIC_USAGE})
-    end = {key: count for key, count in ANTHROPIC_USAGE.items() if key not in ("service_tier", "inference_geo")}
+    end = counted_last or {k: v for k, v in ANTHROPIC_USAGE.items() if k not in ("service_tier", "inference_geo")}
     return Script(
         events=sse(
             {"type": "message_start", "message": {**message, "usage": {**ANTHROPIC_USAGE, "output_tokens": 1}}},
@@ -126,6 +127,21 @@ async def test_anthropics_caches_searches_and_regions_are_charged(tmp_path, body
     assert (row["cost_micro_usd"], row["cost_source"]) == (ANTHROPIC_COST, "config")
     assert (row["service_tier"], row["usage_source"]) == ("standard", "provider")
     assert row["provider_model"] == "claude-9-20310506"
+
+
+@pytest.mark.parametrize(
+    "counted_last",
+    [
+        pytest.param({"output_tokens": 40}, id="output alone"),
+        pytest.param({"input_tokens": 100, "output_tokens": 40}, id="no caches"),
+        pytest.param(dict.fromkeys(ANTHROPIC_USAGE, None) | {"input_tokens": 0, "output_tokens": 40}, id="empty"),
+    ],
+)
+async def test_what_anthropics_stream_counts_at_its_start_need_not_stand_at_its_end(tmp_path, counted_last):
+    row = await bill_of(tmp_path, "anthropic/claude-9", anthropic(True, counted_last), {"stream": True})
+    assert (row["input_tokens"], row["output_tokens"]) == (1600, 40)
+    assert (row["cached_input_tokens"], row["cache_write_input_tokens"]) == (1000, 500)
+    assert (row["cost_micro_usd"], row["usage_source"]) == (ANTHROPIC_COST, "provider")
 
 
 @pytest.mark.parametrize("body", ASKED)

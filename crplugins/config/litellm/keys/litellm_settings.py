@@ -181,6 +181,6 @@ LITELLM: Final = (
         "network_mock litellm_mode models_by_provider provider_list secret_manager_client user_url_* "
         "provider_url_destination_allowed_hosts model_* safe_memory_mode request_timeout_explicitly_set "
         "use_client in_memory_llm_clients_cache *_transformation disable_token_counter filter_invalid_headers "
-        "use_aiohttp_transport",
+        "use_aiohttp_transport telemetry all_litellm_params",
     ),
 )  # fmt: skip
