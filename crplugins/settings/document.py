@@ -152,6 +152,8 @@ class _Reader:
             return
         self._flat.add(id(node))
         self._refuse_repeated_keys(node, path)
+        if _MERGE not in {key.tag for key, _ in node.value}:
+            return
         for merged in _merged_into(node):  # first, so that it is known how much of each will be written out
             self._flatten(merged, path)
             self._repeat(len(merged.value), node)

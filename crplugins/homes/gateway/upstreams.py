@@ -22,7 +22,7 @@ from crplugins.core.shared import Shared
 from crplugins.core.waiting import stopped
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
-from crplugins.handlers.handler import Handler, Keeper
+from crplugins.handlers.handler import Handler, Keeper, keeps
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
@@ -128,7 +128,7 @@ class Upstreams:
         self._handlers: list[OpenHandler | Loading] = []
         self._loader: asyncio.Task[None] | None = None
         self._groups: Mapping[str, Group] = {}
-        self._keepers: Mapping[bytes, Keeper] = {}
+        self._keepers: Mapping[bytes, Keeper] | None = None
         self._routes: Routes[Group] | None = None
         self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
@@ -155,12 +155,18 @@ class Upstreams:
 
     def place(self, tag: bytes) -> ResponsesPlace | None:
         """Where answers are kept, by its tag."""
-        keeper = self._keepers.get(tag)
+        keeper = self._keeper(tag)
         return None if keeper is None else keeper.place
 
     def keeper(self, place: ResponsesPlace) -> Keeper | None:
         """Who asks for answers that are kept there: any of the deployments with one account at one address."""
-        return self._keepers.get(place.tag)
+        return self._keeper(place.tag)
+
+    def _keeper(self, tag: bytes) -> Keeper | None:
+        if self._keepers is None:  # until somebody asks, nobody needs the places of all
+            behind = map(_behind, self._handlers)
+            self._keepers = {handler.place.tag: handler for handler in behind if keeps(handler)}
+        return self._keepers.get(tag)
 
     def deployments(self) -> Iterator[DeploymentStatus]:
         """How each deployment fares in this process. Only reads, so that another thread may ask."""
@@ -260,15 +266,14 @@ class Upstreams:
         made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
         self._groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
         self._routes = Routes(self._groups.items())
-        behind = map(_behind, self._handlers)
-        self._keepers = {handler.place.tag: handler for handler in behind if isinstance(handler, Keeper)}
+        self._keepers = None
         if self.fallbacks is not None:
             self.fallbacks.find = self._routes.find
         self._checks.watch(
             (candidate, handler)
             for pairs in made.values()
             for candidate, handler in pairs
-            if isinstance(handler, Checkable)
+            if candidate.settings.check_seconds and isinstance(handler, Checkable)
         )
         if self.ready and (warning := ignored(self._unchecked())):
             logger.warning(warning)
@@ -280,10 +285,11 @@ class Upstreams:
             each = entry.deployment
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
             upstream = None if isinstance(opened, Loading) else opened.upstream
-            spoken = spoken_by(each, upstream, native_upstream(each, entry.handler))
+            native = None if isinstance(upstream, Upstream) else native_upstream(each, entry.handler)
+            spoken = spoken_by(each, upstream, native)
             protocols = Protocols(spoken, target_of(each, upstream))
-            place = handler.place if isinstance(handler, Keeper) else None
-            made.append((Candidate(each, self._within_quota(each, handler), health, protocols, place), handler))
+            keeper = handler if keeps(handler) else None
+            made.append((Candidate(each, self._within_quota(each, handler), health, protocols, keeper), handler))
         return made
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
@@ -352,16 +358,21 @@ def _network_of(served: Served, networks: Networks) -> Network:
 
 
 def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None, networks: Networks) -> OpenHandler:
-    handler = handler_of(served.deployment, upstream, served.handler)
-    return OpenHandler(served, upstream, handler, _network_of(served, networks))
+    network = _network_of(served, networks)
+    handler = handler_of(served.deployment, upstream, served.handler, network)
+    return OpenHandler(served, upstream, handler, network)
 
 
 def handler_of(
-    deployment: Deployment, upstream: Upstream | LitellmMissing | None, kind: HandlerKind = "litellm"
+    deployment: Deployment,
+    upstream: Upstream | LitellmMissing | None,
+    kind: HandlerKind = "litellm",
+    network: Network | None = None,
 ) -> Handler:
-    """Each kind is imported only where it is needed: in a thread, as that takes a while.
+    """Each kind is imported only where it is needed: in a thread, as that takes a while, and files are read.
 
-    Raises `UpstreamUnknown` without the extra that brings its packages.
+    Raises `UpstreamUnknown` without the extra that brings its packages, and `ValueError` for certificates and headers
+    that cannot be used.
     """
     if is_demo(deployment):
         from crplugins.handlers.demo import DemoHandler  # it needs much of what is litellm's
@@ -371,13 +382,14 @@ def handler_of(
         return Missing(upstream.advice)
     try:
         if upstream is not None:
+            network = (network or deployment.network()).ready(upstream.base_url)
             if may_be_responses_alone(deployment, upstream, kind):
                 from crplugins.handlers.any_model import AnyModel
 
-                return AnyModel(deployment, upstream)
+                return AnyModel(deployment, upstream, network)
             from crplugins.handlers.direct import DirectHandler
 
-            return DirectHandler(deployment, upstream)
+            return DirectHandler(deployment, upstream, network)
         from crplugins.handlers.litellm.handler import LitellmHandler
 
         own = native_upstream(deployment, kind)
