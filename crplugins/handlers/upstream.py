@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -194,6 +194,7 @@ def _is_well_known(name: str) -> bool:
     return isinstance(listed, PriceTable) and ":" not in name and listed.provider(name) in _WELL_KNOWN
 
 
+@cache  # asked for each model, and found by looking into every folder of the path
 def litellm_is_installed() -> bool:
     """It is not with the extra `slim`. Imports nothing."""
     return find_spec("litellm") is not None
