@@ -1,7 +1,6 @@
 """What a configuration may say and hardly means. Each is a warning and no mistake, because it can be right."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
@@ -81,7 +80,6 @@ def _not_installed(params: LitellmParams) -> str | None:
     return None
 
 
-@cache
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None

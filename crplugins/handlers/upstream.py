@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -194,10 +194,14 @@ def _is_well_known(name: str) -> bool:
     return isinstance(listed, PriceTable) and ":" not in name and listed.provider(name) in _WELL_KNOWN
 
 
-@cache  # asked for each model, and found by looking into every folder of the path
 def litellm_is_installed() -> bool:
     """It is not with the extra `slim`. Imports nothing."""
-    return find_spec("litellm") is not None
+    global _litellm_is_found  # each of many models asks; what is missing may be there at the next reload
+    _litellm_is_found = _litellm_is_found or find_spec("litellm") is not None
+    return _litellm_is_found
+
+
+_litellm_is_found = False
 
 
 def _check_network(deployment: Deployment, networks: Networks) -> None:
