@@ -26,7 +26,7 @@ from crplugins.handlers.handler import Handler
 from crplugins.handlers.http.interface import HttpError
 from crplugins.handlers.routing.checks import Checkable
 from crplugins.handlers.upstream import UpstreamUnknown
-from crplugins.homes.gateway.upstreams import handler_of
+from crplugins.homes.gateway.open_handlers import handler_of
 from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.opening import parts_of
 from crplugins.limits.limit import Limit

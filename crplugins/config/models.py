@@ -1,8 +1,8 @@
 """ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
 
-import functools
 import re
 from collections.abc import Mapping
+from functools import cached_property, lru_cache, reduce
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
@@ -15,19 +15,21 @@ from crplugins.config.litellm.table import key_table
 from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
 from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, GroupKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import Certificate, SslVerify, has_host
+from crplugins.core.network import NO_CERTIFICATE, Certificate, SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
-from crplugins.handlers.deadlines import Deadlines
+from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
-from crplugins.handlers.deployment import Deployment, is_limited
+from crplugins.handlers.deployment import NO_PARAMETERS, Deployment, is_limited
 from crplugins.handlers.litellm_settings import DROPPED, HEADERS, header_texts, headers_in, is_parameter, is_setting
+from crplugins.handlers.routing.on_break import OnBreak
+from crplugins.handlers.routing.settings import RoutingSettings
 from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.listed_prices import ListedPrices
-from crplugins.metering.price_table import Prices, prices_for
+from crplugins.metering.price_table import Prices, listed_for
 from crplugins.metering.prices import price_of
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.settings.building import Deferred
@@ -48,6 +50,7 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, se
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+@lru_cache(1024)  # the same few names stand in each of many entries
 def is_secret(name: str) -> bool:
     """Whether a parameter of a deployment is a credential, an address or the headers, by its name."""
     return any(word in name for word in _SECRETS)
@@ -133,15 +136,15 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     """How often the provider's client in litellm tries again."""
 
     @model_validator(mode="after")
-    def _one_base(self) -> Self:
-        if "base_url" in self.others:
+    def _fits_together(self) -> Self:
+        """All in one: a call for each of many entries takes as long as what it looks at."""
+        others = self.model_extra
+        if others and "base_url" in others:
             raise refusal("api_base and base_url are the same; give one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _key_of_a_certificate(self) -> Self:
         if self.ssl_key is not None and self.ssl_certificate is None:
             raise refusal("is the key of a certificate: write ssl_certificate too", "ssl_key")
+        if others:
+            _require_sendable(others)
         return self
 
     @model_validator(mode="before")
@@ -152,22 +155,10 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
             return value
         return {key: _whole(item) if is_secret(str(key)) else item for key, item in value.items()}
 
-    @model_validator(mode="after")
-    def _one_organization(self) -> Self:
-        """LiteLLM makes a deployment for each of a list, and so does the reader of a file."""
-        if isinstance(self.others.get("organization"), list | tuple):
-            raise refusal("must be one organization; write an entry for each", "organization")
-        return self
-
-    @model_validator(mode="after")
-    def _headers_can_be_sent(self) -> Self:
-        for name, value in headers_in(self.others).items():
-            if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
-                raise refusal("must be a header: a name, and a text without control characters", "extra_headers", name)
-        return self
-
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Mapping[str, Any]:
         """What is sent, or sets litellm up; without the prices LiteLLM also reads here, which never go upstream."""
+        if not self.model_extra and self.max_retries is None and self.ssl_verify is None:
+            return NO_PARAMETERS
         kept = {key: value for key, value in self.others.items() if not _is_price(key) and _is_used(key)}
         if DROPPED in kept:
             from crplugins.handlers.dropped_parameters import dropped_names  # not needed by most
@@ -175,7 +166,16 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
             kept[DROPPED] = dropped_names(kept[DROPPED])
         kept |= {word: header_texts(kept[word]) for word in HEADERS if isinstance(kept.get(word), Mapping)}
         own = {"max_retries": self.max_retries, "ssl_verify": self.ssl_verify}  # litellm hands them to some SDKs
-        return {**kept, **{name: value for name, value in own.items() if value is not None}}
+        return MappingProxyType({**kept, **{name: value for name, value in own.items() if value is not None}})
+
+
+def _require_sendable(others: Mapping[str, Any]) -> None:
+    """LiteLLM makes a deployment for each of a list of organizations, and so does the reader of a file."""
+    if isinstance(others.get("organization"), list | tuple):
+        raise refusal("must be one organization; write an entry for each", "organization")
+    for name, value in headers_in(others).items():
+        if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+            raise refusal("must be a header: a name, and a text without control characters", "extra_headers", name)
 
 
 class ModelInfo(Section):
@@ -200,10 +200,15 @@ class ModelInfo(Section):
         own = {"input_cost_per_token": self.input_cost_per_token, "output_cost_per_token": self.output_cost_per_token}
         return {**self.others, **{name: price for name, price in own.items() if price is not None}}
 
+    @cached_property
+    def price(self) -> Price | None:
+        """What is given as a price; None where the list of prices has to say the rest."""
+        return price_of(self.known())
+
     @model_validator(mode="after")
     def _priced(self) -> Self:
         try:
-            price_of(self.known())
+            self.price  # noqa: B018 - it is kept
         except ValueError as error:
             raise refusal(str(error)) from None
         return self
@@ -238,7 +243,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         info = value.get("model_info", {}) if isinstance(value, Mapping) else None
         if not isinstance(params, Mapping) or not isinstance(info, Mapping):
             return value
-        prices = {key: price for key, price in params.items() if _is_price(str(key))}
+        prices = {key: price for key, price in params.items() if key not in _PARAMS and _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
     def is_limited(self, quota: Limits) -> bool:
@@ -250,53 +255,99 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         return self.adaptive_concurrency or self.litellm_params.adaptive_concurrency
 
     def _within(self, quota: Limits) -> Limits:
+        if _QUOTA.isdisjoint(self.model_fields_set) and _QUOTA.isdisjoint(self.litellm_params.model_fields_set):
+            return quota
         given = {**self.litellm_params.quota(), **self.quota()}
         return msgspec.structs.replace(quota, **given) if given else quota
 
     def _prices(self, listed: ListedPrices) -> Prices:
-        region = region_of(self.litellm_params)
-        return prices_for(self.model_info.known(), listed, region=region, watch=listed.watch)
+        info, own = self.model_info, self.model_info.price
+        if own is not None:
+            return lambda _model: own
+        return listed_for(info.known(), listed, region=region_of(self.litellm_params), watch=listed.watch)
 
-    def deployment(
-        self,
-        fallback: Price | None = None,
-        quota: Limits = NO_LIMITS,
-        answers: AnswerKeys | None = None,
-        routing: RoutingKeys = NOTHING_SAID,
-        on_break: OnBreakKeys = NO_ON_BREAK,
-        *,
-        listed: ListedPrices | None = None,
-    ) -> Deployment:
-        """The entry as handlers take it.
-
-        `fallback` is the price of a model whose own is unknown; `quota`, `answers`, `routing` and `on_break` are what
-        holds where the entry says nothing; `listed` is the list of prices, by default the installed one.
-        """
-        said = [keys for keys in (self, self.litellm_params, answers) if keys is not None]
-        params = self.litellm_params
+    def deployment(self, general: "General | None" = None) -> Deployment:
+        """The entry as handlers take it, with what holds in `general` where it says nothing."""
+        general = general or General()
+        params, info = self.litellm_params, self.model_info.model_extra or _NOTHING
         demo = params.model == LITELLM_DEMO
+        said = self.model_fields_set | params.model_fields_set  # most entries say nothing of all this
         return Deployment(
             name=self.model_name,
             model=LITELLM_DEMO_MODEL if demo else params.model,
             api_base=params.api_base,
             provider=provider_of(params.model),
-            prices=or_fallback(self._prices(listed or ListedPrices()), fallback),
+            prices=or_fallback(self._prices(general.listed), general.fallback),
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
-            parameters=MappingProxyType({**params.parameters(), **(LITELLM_DEMO_PARAMETERS if demo else {})}),
-            deadlines=functools.reduce(Deadlines.or_else, [keys.deadlines() for keys in said]),
-            skip_malformed=next((keys.skip_malformed for keys in said if keys.skip_malformed is not None), 1),
-            quota=self._within(quota),
+            parameters=params.parameters() if not demo else {**params.parameters(), **LITELLM_DEMO_PARAMETERS},
+            deadlines=general.deadlines if said.isdisjoint(_ANSWER) else self._deadlines(general),
+            skip_malformed=general.skip_malformed if said.isdisjoint(_ANSWER) else self._skip_malformed(general),
+            quota=self._within(general.quota),
             adaptive=self._is_adaptive,
             ssl_verify=params.ssl_verify,
-            certificate=Certificate(params.ssl_certificate, params.ssl_key),
-            routing=routing_settings(routing, params, self),
-            on_break=on_break_of(self, params, on_break),
-            takes_prefill=_said(self.model_info.others.get("supports_assistant_prefill")),
-            spoken=said_of(self.model_info.others),
-            only_responses=answers_in_responses(self.model_info.others),
-            reasons=_said(self.model_info.others.get("supports_reasoning")),
+            certificate=_certificate(params),
+            routing=general.routing if said.isdisjoint(_ROUTING) else self._routing(general),
+            on_break=general.on_break if said.isdisjoint(_ON_BREAK) else self._on_break(general),
+            takes_prefill=_said(info.get("supports_assistant_prefill")),
+            spoken=said_of(info),
+            only_responses=answers_in_responses(info),
+            reasons=_said(info.get("supports_reasoning")),
         )
+
+    def _deadlines(self, general: "General") -> Deadlines:
+        return reduce(Deadlines.or_else, (self.deadlines(), self.litellm_params.deadlines(), general.deadlines))
+
+    def _skip_malformed(self, general: "General") -> int:
+        given = (self.skip_malformed, self.litellm_params.skip_malformed)
+        return next((number for number in given if number is not None), general.skip_malformed)
+
+    def _routing(self, general: "General") -> RoutingSettings:
+        return routing_settings(general.routing_keys, self.litellm_params, self)
+
+    def _on_break(self, general: "General") -> OnBreak:
+        return on_break_of(self, self.litellm_params, general.on_break_keys)
+
+
+class General:
+    """What holds for each entry of `model_list` that says nothing else, worked out once for all of them.
+
+    Args:
+        listed: the list of prices, by default the installed one.
+        fallback: the price of a model whose own is unknown.
+    """
+
+    def __init__(
+        self,
+        listed: ListedPrices | None = None,
+        fallback: Price | None = None,
+        quota: Limits = NO_LIMITS,
+        answers: AnswerKeys | None = None,
+        routing: RoutingKeys = NOTHING_SAID,
+        on_break: OnBreakKeys = NO_ON_BREAK,
+    ) -> None:
+        self.listed: Final = listed or ListedPrices()
+        self.fallback: Final = fallback
+        self.quota: Final = quota
+        self.deadlines: Final = NO_DEADLINES if answers is None else answers.deadlines()
+        skipped = None if answers is None else answers.skip_malformed
+        self.skip_malformed: Final = 1 if skipped is None else skipped
+        self.routing_keys, self.routing = routing, routing_settings(routing)
+        self.on_break_keys, self.on_break = on_break, on_break_of(on_break)
+
+
+_PARAMS: Final = LitellmParams.known_keys()
+_ANSWER: Final = frozenset(AnswerKeys.model_fields)
+_QUOTA: Final = frozenset(QuotaKeys.model_fields)
+_ROUTING: Final = frozenset(DeploymentKeys.model_fields)
+_ON_BREAK: Final = frozenset(OnBreakKeys.model_fields)
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+def _certificate(params: LitellmParams) -> Certificate:
+    given = params.ssl_certificate is not None
+    return Certificate(params.ssl_certificate, params.ssl_key) if given else NO_CERTIFICATE
 
 
 def provider_of(model: str) -> str:

@@ -10,7 +10,7 @@ from crplugins.config.answers import AnswerKeys
 from crplugins.config.fallbacks import FallbackKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, PricesSection, UsageSection
-from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.models import General, LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
@@ -218,6 +218,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         """The same list goes on to count where `prices` is the same: handlers that are kept look prices up in it."""
         if self.prices == previous.prices:
             vars(self)["listed_prices"] = previous.listed_prices
+            vars(self).pop("_deployments", None)  # they would look them up in another one
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -251,7 +252,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     def with_litellm_demo(self) -> Self:
         """The same with `demo/litellm` where litellm is installed, for who sees the gateway for the first time."""
         more = _demo(LITELLM_DEMO) if litellm_is_installed() else ()
-        return self.model_copy(update={"model_list": (*self.model_list, *more)})
+        copy = self.model_copy(update={"model_list": (*self.model_list, *more)})
+        vars(copy).pop("_deployments", None)
+        return copy
 
     def with_run_key(self, secret: str) -> Self:
         """The same configuration with one key, made for this run."""
@@ -269,10 +272,18 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         """The ids of the keys that stand in the configuration itself."""
         return [str(key.get("id")) for key in self.keys] if isinstance(self.keys, list | tuple) else []
 
-    def deployments(self) -> list[Deployment]:
-        """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        fallback, quota, listed = self.budgets.fallback(), self.limits.per_deployment.limits(), self.listed_prices
-        return [entry.deployment(fallback, quota, self, self, self, listed=listed) for entry in self.model_list]
+    def deployments(self) -> Sequence[Deployment]:
+        """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`.
+
+        Made when they are asked for first: several ask one after the other.
+        """
+        return self._deployments
+
+    @cached_property
+    def _deployments(self) -> Sequence[Deployment]:
+        quota = self.limits.per_deployment.limits()
+        general = General(self.listed_prices, self.budgets.fallback(), quota, self, self, self)
+        return tuple([entry.deployment(general) for entry in self.model_list])
 
     def has_limited_deployment(self) -> bool:
         """Whether a deployment has a limit. Makes none of them: there may be thousands."""

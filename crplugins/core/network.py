@@ -68,6 +68,7 @@ class Network:
         certificate: Certificate = NO_CERTIFICATE,
     ) -> None:
         self._proxies = {scheme: _proxy(scheme, environ) for scheme in _PORTS}
+        self._has_proxy = any(self._proxies.values())
         self._without = _without_proxy(environ)
         trusted, shown = _trusted(ssl_verify, environ), _shown(certificate, environ)
         self.certificates: Final = (trusted, shown)
@@ -93,6 +94,8 @@ class Network:
 
     def proxy(self, url: str) -> str | None:
         """The URL of the proxy for `url`, perhaps with user and password; None to go without."""
+        if not self._has_proxy:
+            return None
         parts = urlsplit(url)
         scheme, host = parts.scheme, (parts.hostname or "").rstrip(".")
         server = (scheme, host, parts.port or _PORTS.get(scheme, 0))

@@ -1,12 +1,15 @@
 """Usage: how many tokens an answer took, and what a token costs."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from crplugins.core.off_peak import OffPeak
 from crplugins.core.units import NO_UNITS, Units
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 UsageSource = Literal["provider", "estimated", "cache", "none"]
 """Whose numbers they are. Estimated ones always say so. Those of an answer from a `cache` cost nothing and fill no
@@ -282,8 +285,9 @@ def sane_cost(usd: object) -> int | None:
     return micro_usd if 0 <= micro_usd <= MAX_COST_USD * MICRO else None
 
 
-def pico_usd(usd: float | str) -> int:
+def pico_usd(usd: "float | str | Decimal") -> int:
     """A price in US dollars as `Price` takes it."""
     from decimal import Decimal  # not needed where nothing is priced
 
-    return int((Decimal(str(usd)) * PICO).to_integral_value())
+    exact = usd if isinstance(usd, Decimal) else Decimal(str(usd))
+    return int((exact * PICO).to_integral_value())

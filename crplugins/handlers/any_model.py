@@ -9,6 +9,7 @@ from crplugins.core.body import Body
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.network import Network
 from crplugins.core.waiting import stopped
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
@@ -21,8 +22,8 @@ class AnyModel(DirectHandler):
     """Asks OpenAI as the direct handler does, but that a chat with a model which it serves in Responses alone is
     written as Responses by litellm. That is imported for the first of them."""
 
-    def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
-        super().__init__(deployment, upstream)
+    def __init__(self, deployment: Deployment, upstream: Upstream, network: Network | None = None) -> None:
+        super().__init__(deployment, upstream, network)
         self._wildcard: Final = deployment
         self._pattern: Final = upstream.model
         self._translating: Loading | None = None

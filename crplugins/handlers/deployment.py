@@ -21,6 +21,9 @@ from crplugins.handlers.routing.settings import AS_BUILT_IN, RoutingSettings
 _ANY: Final = Pattern.of("*")
 _NO_LIMITS: Final = Limits()
 
+NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
+"""Those of most deployments: one object for all."""
+
 
 def is_limited(quota: Limits, *, adaptive: bool) -> bool:
     """Whether not every request may be sent at once to a deployment with these limits."""
@@ -58,7 +61,7 @@ class Deployment:
     model: str
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=lambda: NO_PARAMETERS, repr=False)
     provider: str = "openai"
     prices: Callable[[str], Price | None] = field(default=lambda _: None, compare=False)
     forwards_trace: bool = False

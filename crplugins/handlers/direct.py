@@ -6,21 +6,24 @@ answer or refusal; DirectStream relays an answer that is a stream.
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.network import Network
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.sse import Event
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_calls import LINGER_SECONDS, DirectCalls
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
 from crplugins.handlers.direct_query import asking_query, stored_query
-from crplugins.handlers.http.client import HttpClient
+from crplugins.handlers.http.client import HttpClient, header_lines
 from crplugins.handlers.http.interface import Endpoint
 from crplugins.handlers.litellm_settings import DROPPED, is_parameter
 from crplugins.handlers.upstream import ANTHROPIC, Upstream
@@ -37,9 +40,14 @@ class DirectHandler:
     those the client did not send, and so are the members of `extra_body`; `additional_drop_params` are not sent;
     `extra_headers` and `organization` become headers. No other word leaves. A request that the upstream
     refuses because of `stream_options` is retried once without them, and later requests are sent without them at once.
+
+    Args:
+        network: how the upstream is reached, ready for it; by default it is found out when the handler is entered.
+
+    Raises `ValueError` for a header that cannot be sent.
     """
 
-    def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
+    def __init__(self, deployment: Deployment, upstream: Upstream, network: Network | None = None) -> None:
         self._deployment = deployment
         self._model = upstream.model
         self._upstream = upstream
@@ -49,17 +57,23 @@ class DirectHandler:
         self._refused = StreamOptionsRefused()
         self._base_url = upstream.base_url
         self._models_url = f"{upstream.base_url}/models"
+        self._network = network
         self._client: HttpClient | None = None
         listing = UpstreamHeaders(deployment, upstream, MESSAGES if upstream.provider == ANTHROPIC else CHAT)
-        self.place: Final = place_of(upstream, UpstreamHeaders(deployment, upstream, RESPONSES).fixed)
         self._models_headers = {**listing.fixed, **listing.passed_on(())}
+        header_lines(self._models_headers)  # what is wrong with one is said now
         self._endpoints: dict[tuple[Dialect, str], tuple[Endpoint, UpstreamHeaders]] = {}
         self._models: Endpoint | None = None
 
+    @cached_property
+    def place(self) -> ResponsesPlace:
+        """Where the upstream keeps responses."""
+        return place_of(self._upstream, UpstreamHeaders(self._deployment, self._upstream, RESPONSES).fixed)
+
     async def __aenter__(self) -> Self:
-        network = await asyncio.to_thread(lambda: self._deployment.network().ready(self._base_url))
-        self._client = HttpClient(network)
-        self._models = self._client.endpoint(self._models_url, self._models_headers)
+        if self._network is None:
+            self._network = await asyncio.to_thread(lambda: self._deployment.network().ready(self._base_url))
+        self._client = HttpClient(self._network)
         return self
 
     async def __aexit__(
@@ -131,7 +145,9 @@ class DirectHandler:
 
     async def models_status(self, seconds: float) -> int:
         """The status of the upstream's list of models. Raises `HttpError`, and `TimeoutError` after `seconds`."""
-        assert self._models is not None, "the handler was not entered"
+        assert self._client is not None, "the handler was not entered"
+        if self._models is None:
+            self._models = self._client.endpoint(self._models_url, self._models_headers)
         response = await self._models.get(seconds=seconds)
         response.close(LINGER_SECONDS)
         return response.status

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import Final
 
 from crplugins.core.dialects import RESPONSES
@@ -37,9 +38,20 @@ class DirectCalls:
 
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
-        self._label = deployment.label
-        self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
-        self._whole = WholeAnswers(self._label, self._secrets)
+        self._upstream = upstream
+
+    # Found out with the first request: models are many.
+    @cached_property
+    def _label(self) -> str:
+        return self._deployment.label
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        return secrets_of(self._deployment, self._upstream.api_key, self._upstream.base_url)
+
+    @cached_property
+    def _whole(self) -> WholeAnswers:
+        return WholeAnswers(self._label, self._secrets)
 
     async def call(
         self, endpoint: Endpoint, exchange: Exchange, body: bytes, passed_on: Mapping[str, str], dialect: Dialect

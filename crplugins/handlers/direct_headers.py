@@ -48,7 +48,7 @@ class UpstreamHeaders:
         names = {self._version, self._features}
         own = {name.lower(): value for name, value in configured.items() if name.lower() in names}
         self._own_version: Final = own.get(self._version)
-        self._own_features: Final = [*_features([own.get(self._features, "")])]
+        self._own_features: Final = [*_features([own.get(self._features, "")])] if own else []
         self.fixed: Final = headers | {name: value for name, value in configured.items() if name.lower() not in own}
 
     def passed_on(self, headers: Sequence[Header]) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self, TypeGuard
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, Dialect
@@ -33,7 +33,6 @@ class Handler(Protocol):
     ) -> None: ...
 
 
-@runtime_checkable
 class Keeper(Protocol):
     """A handler whose provider keeps answers."""
 
@@ -42,6 +41,11 @@ class Keeper(Protocol):
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
         """The provider's answer to a request about one. `below` is the path behind its base URL."""
+
+
+def keeps(handler: Handler) -> TypeGuard[Keeper]:
+    """Whether it is a `Keeper`. `isinstance` would ask a handler for its `place`, which has to be reckoned."""
+    return hasattr(handler, "forward")
 
 
 class Unopened:

@@ -104,7 +104,8 @@ def headers_in(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Of a header that stands in several the last one counts, `extra_headers` being the last.
     """
-    return {name: value for word in HEADERS for name, value in header_texts(parameters.get(word)).items()}
+    given = [word for word in HEADERS if word in parameters]
+    return {name: value for word in given for name, value in header_texts(parameters[word]).items()}
 
 
 def header_texts(headers: object) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.spoken import ANTHROPICS, RESPONSES_ALONE, Spoken
@@ -56,7 +57,10 @@ class NativeKeeper(Native):
     def __init__(self, own: DirectHandler, other: Handler) -> None:
         super().__init__(own, other, RESPONSES_ALONE)
         self._keeper: Final = own
-        self.place: Final = own.place
+
+    @property
+    def place(self) -> ResponsesPlace:
+        return self._keeper.place
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
         return await self._keeper.forward(exchange, below)

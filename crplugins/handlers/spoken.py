@@ -59,6 +59,10 @@ RESPONSES_ALONE: Final[Spoken] = frozenset({RESPONSES, COMPACT})
 """What OpenAI speaks of some of its models."""
 
 _LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
+_ALL: Final[Spoken] = frozenset(ALL)
+_OPENAIS_OWN: Final[Spoken] = _ALL - ANTHROPICS
+_ANTHROPICS_OWN: Final[Spoken] = ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
+_LITELLMS_AND_ANTHROPICS: Final[Spoken] = _LITELLMS | ANTHROPICS
 
 _MODES: Final[Mapping[str, Spoken]] = {
     "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS}),
@@ -110,12 +114,12 @@ def own_protocols(native: Upstream) -> Spoken:
 
 def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) -> Spoken:
     if is_demo(deployment):
-        return frozenset(ALL)
+        return _ALL
     if not isinstance(upstream, Upstream):
-        return _LITELLMS if native is None else _LITELLMS | ANTHROPICS
+        return _LITELLMS if native is None else _LITELLMS_AND_ANTHROPICS
     if upstream.provider == ANTHROPIC:
-        return ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
-    return frozenset(ALL) - ANTHROPICS if is_openai(upstream) else frozenset(ALL)
+        return _ANTHROPICS_OWN
+    return _OPENAIS_OWN if is_openai(upstream) else _ALL
 
 
 class IdForm(msgspec.Struct, frozen=True):
@@ -230,7 +234,7 @@ class Protocols:
         has_own_ids: the ids of calls have a form of their own, so that a chat completion is to be `fitted` too.
     """
 
-    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = _UNKNOWN) -> None:
+    def __init__(self, spoken: Spoken = _ALL, target: Target = _UNKNOWN) -> None:
         self._spoken: Final = spoken
         self._target: Final = target
         self.has_own_ids: Final = target.call_ids(CHAT) is not None

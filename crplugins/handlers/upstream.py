@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -195,7 +196,12 @@ def _is_well_known(name: str) -> bool:
 
 def litellm_is_installed() -> bool:
     """It is not with the extra `slim`. Imports nothing."""
-    return find_spec("litellm") is not None
+    global _litellm_is_found  # each of many models asks; what is missing may be there at the next reload
+    _litellm_is_found = _litellm_is_found or find_spec("litellm") is not None
+    return _litellm_is_found
+
+
+_litellm_is_found = False
 
 
 def _check_network(deployment: Deployment, networks: Networks) -> None:
@@ -218,7 +224,12 @@ def in_responses(deployment: Deployment) -> Deployment:
 
 def is_openai(upstream: Upstream) -> bool:
     """OpenAI itself, or Azure."""
-    host = urlsplit(upstream.base_url).hostname or ""
+    return _is_openais(upstream.base_url)
+
+
+@lru_cache(1024)
+def _is_openais(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
     return f".{host}".endswith(_OPENAIS_HOSTS)
 
 
@@ -293,7 +304,7 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
         key = key or variable("HOSTED_VLLM_API_KEY") or None
     if not base:
         raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
-    if not has_host(base):  # that of the environment, which the configuration has not read
+    if not (deployment.api_base or has_host(base)):  # that of the environment, which the configuration has not read
         raise UpstreamUnknown(f"model '{deployment.name}': the address in the environment is no URL with a host")
     return Upstream(provider, model.removeprefix(RESPONSES_MARK), base.rstrip("/"), key)
 

@@ -19,8 +19,7 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
     upstreams: list[AnyUpstream] = []
     problems: list[Problem] = []
     networks = Networks()
-    for index, entry in enumerate(config.model_list):
-        deployment = entry.deployment()
+    for index, (entry, deployment) in enumerate(zip(config.model_list, config.deployments(), strict=True)):
         try:
             waits = waiting and can_wait(deployment, entry.handler, networks=networks)
             upstreams.append(None if waits else resolve(deployment, entry.handler, networks=networks))
@@ -47,12 +46,11 @@ def served_names(config: Config) -> list[str]:
 
 def unserved(config: Config) -> list[tuple[int, str]]:
     """The entries of `model_list` that no handler can serve, by their index, each with the reason. Asks no network."""
-    found = []
-    for index, entry in enumerate(config.model_list):
-        deployment = entry.deployment()
+    found, networks = [], Networks()
+    for index, (entry, deployment) in enumerate(zip(config.model_list, config.deployments(), strict=True)):
         try:
-            if not can_wait(deployment, entry.handler):
-                resolve(deployment, entry.handler)
+            if not can_wait(deployment, entry.handler, networks=networks):
+                resolve(deployment, entry.handler, networks=networks)
         except UpstreamUnknown as error:
             found.append((index, str(error)))
     return found

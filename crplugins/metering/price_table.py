@@ -134,8 +134,17 @@ def prices_for(
     Raises ValueError for a price that is not a number, or negative.
     """
     own = price_of(model_info)
-    if own is not None:
-        return lambda _model: own
+    return listed_for(model_info, table, region=region, watch=watch) if own is None else lambda _model: own
+
+
+def listed_for(
+    model_info: Mapping[str, Any],
+    table: Callable[[], PricesByModel],
+    *,
+    region: str | None = None,
+    watch: Callable[[Forgetful], None] | None = None,
+) -> Prices:
+    """The same where it is known that `model_info` has no price of input or none of output."""
     base_model = model_info.get("base_model")
 
     @lru_cache(_CACHED_PRICES)

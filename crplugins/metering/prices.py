@@ -44,6 +44,8 @@ _PARTS: Final[Mapping[str, Sequence[str]]] = {
 }
 """The parts of input and output, and what each is a part of."""
 
+_PARTS_OF_OUTPUT: Final = tuple(part for part, wholes in _PARTS.items() if "output" in wholes)
+
 # The tier stands behind the threshold in most keys, before it in a few.
 _KEY: Final = re.compile(
     rf"({'|'.join(sorted(_FIELDS, key=len, reverse=True))})"
@@ -86,8 +88,6 @@ _UPLIFTS: Final[Mapping[str, str]] = {
     "regional_endpoint_uplift_multiplier": "regional",
 }
 
-_FREE: Final = Price(0, 0)
-
 _Steps = dict[int, dict[str, int]]
 """By the number of input tokens above which they hold: prices by the fields of `Price`."""
 
@@ -107,7 +107,9 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
         tiers = _tiers(rates)
         price = _at(tiers[_STANDARD], listed)
         if price is not None:
-            price = _with_off_peak(replace(price, alternatives=_alternatives(tiers, price, listed)), rates)
+            if alternatives := _alternatives(tiers, price, listed):
+                price = replace(price, alternatives=alternatives)
+            price = _with_off_peak(price, rates)
         if price is None or (listed is None and _charges_otherwise(rates, price)):
             return _otherwise(rates)
     if price is not None and not (price.input or price.output) and (units := _units(rates)):
@@ -164,7 +166,7 @@ def _pico_usd(key: str, rate: Any) -> int:
         raise ValueError(
             f"{key}: {rate!r} is more than {MOST_USD} US dollars for one; a price of a million is divided by 1,000,000"
         )
-    return pico_usd(rate)
+    return pico_usd(number)
 
 
 def _at(steps: _Steps, listed: Price | None) -> Price | None:
@@ -178,7 +180,7 @@ def _at(steps: _Steps, listed: Price | None) -> Price | None:
 def _over(own: Mapping[str, int], listed: Price | None) -> Price | None:
     """`listed` with a deployment's own prices. A listed part goes with its whole, of which it was a share."""
     if listed is None:
-        return _without_echoes(replace(_FREE, **_fields(own))) if "input" in own and "output" in own else None
+        return _without_echoes(Price(**_fields(own))) if "input" in own and "output" in own else None
     if not own:
         return listed
     dropped = [part for part, wholes in _PARTS.items() if part not in own and any(whole in own for whole in wholes)]
@@ -197,8 +199,7 @@ def _without_echoes(price: Price) -> Price:
     LiteLLM's table repeats the price of output for reasoning, but not for longer prompts. Equal prices of input parts
     are meant.
     """
-    parts = [part for part, wholes in _PARTS.items() if "output" in wholes]
-    echoes = [part for part in parts if getattr(price, part) == price.output]
+    echoes = [part for part in _PARTS_OF_OUTPUT if getattr(price, part) == price.output]
     return replace(price, **dict.fromkeys(echoes)) if echoes else price
 
 
@@ -282,10 +283,13 @@ def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:
         fees["web_search"] = sizes.get(usual, max(sizes.values()))
         unit = rates.get("web_search_billing_unit", "per_prompt" if provider in _GOOGLE else "per_query")
         fees["searches_together"] = unit == "per_prompt"
+    factors = _factors(rates)
+    if not (fees or factors or price.alternatives):
+        return price
     alternatives = {name: replace(alternative, **fees) for name, alternative in price.alternatives}
     if len(set(sizes.values())) > 1:
         alternatives |= {size: replace(price, **{**fees, "web_search": fee}) for size, fee in sizes.items()}
-    return replace(price, **fees, factors=_factors(rates) or price.factors, alternatives=tuple(alternatives.items()))
+    return replace(price, **fees, factors=factors or price.factors, alternatives=tuple(alternatives.items()))
 
 
 def _factors(rates: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:

@@ -1,5 +1,7 @@
 """Document: a YAML text as plain data, with the line of every key."""
 
+import asyncio
+import threading
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +21,9 @@ _Composer: Final[Any] = yaml.composer.Composer
 
 LONGEST_EXPLAINED: Final = 200_000
 """Characters. What is wrong with a longer text is said in libyaml's words: PyYAML's take ten times as long."""
+
+LONGEST_AT_ONCE: Final = 200_000
+"""Characters of a text that libyaml reads in one step while others run."""
 
 MOST_REPEATED: Final = 100_000
 """Values that aliases may repeat, besides one for each character of the text. Of ten short lines, each of which repeats
@@ -85,13 +90,24 @@ def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:
 def _composed(text: str) -> yaml.Node | None:
     """Raises what PyYAML raises."""
     try:
-        loader = _Loader if len(text) <= LONGEST_EXPLAINED else _StepwiseLoader
-        root: yaml.Node | None = loader(text).get_single_node()
+        in_steps = len(text) > LONGEST_AT_ONCE and _others_run()
+        root: yaml.Node | None = (_StepwiseLoader if in_steps else _Loader)(text).get_single_node()
     except yaml.YAMLError:
         if len(text) <= LONGEST_EXPLAINED:
             yaml.SafeLoader(text).get_single_node()  # fails too, and says more plainly why
         raise
     return root
+
+
+def _others_run() -> bool:
+    """Whether an event loop may wait for this: it runs here, or this is not the thread that a process begins with."""
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class YamlTooLarge(Exception):
@@ -139,10 +155,10 @@ class _Reader:
         self._flatten(node, path)
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node, path)
+            key = key_node.value if type(key_node) is yaml.ScalarNode else self._key(key_node, path)
             if key is not None:
                 below = (*path, key)
-                self.lines[below] = _line(key_node)
+                self.lines[below] = key_node.start_mark.line + 1
                 result[key] = self.value(value_node, below)
         return result
 
@@ -152,6 +168,8 @@ class _Reader:
             return
         self._flat.add(id(node))
         self._refuse_repeated_keys(node, path)
+        if _MERGE not in {key.tag for key, _ in node.value}:
+            return
         for merged in _merged_into(node):  # first, so that it is known how much of each will be written out
             self._flatten(merged, path)
             self._repeat(len(merged.value), node)

@@ -41,6 +41,8 @@ class Expansion:
         return value
 
     def _text(self, text: str, path: KeyPath) -> str:
+        if "$" not in text and not text.startswith("os.environ"):  # nearly every text
+            return text
         if text.startswith(LITELLM_PREFIX):
             return self._lookup(text.removeprefix(LITELLM_PREFIX), text, path)
         if _ALMOST.fullmatch(text) is not None:

@@ -18,7 +18,7 @@ def sendable(text: str) -> str:
     Raises pydantic's refusal for a validator.
     """
     text = without_final_newline(text)
-    if text != text.strip() or not all(" " <= character <= "~" for character in text):
+    if text != text.strip() or not (text.isascii() and text.isprintable()):
         raise refusal("must be printable ASCII without spaces around it, or no client could send it")
     return text
 

@@ -206,8 +206,9 @@ class KeyCheck:
         """The good part of `value`, a mapping with the keys of `section`; anything else as it is."""
         if not isinstance(value, Mapping):
             return value
-        kept = {str(key): item for key, item in value.items() if self._keeps(str(key), section, path)}
-        return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
+        plain = _plain_keys(section)
+        kept = {str(key): item for key, item in value.items() if key in plain or self._keeps(str(key), section, path)}
+        return {key: item if key in plain else self._below(item, section, (*path, key)) for key, item in kept.items()}
 
     def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
         shape, inner = _below(section, str(path[-1])) if path[-1] in section.known_keys() else (None, None)
@@ -235,6 +236,14 @@ class KeyCheck:
         if meant is not None:
             self.problems.append(Problem((*path, key), f"unknown key, did you mean '{meant}'?"))
         return meant is None
+
+
+@functools.cache
+def _plain_keys(section: type[Section]) -> frozenset[str]:
+    """The known keys of which nothing is to be said, and below which there is no section."""
+    return frozenset(
+        key for key in section.known_keys() if key not in section.ignored and _below(section, key)[1] is None
+    )
 
 
 @functools.lru_cache(1024)

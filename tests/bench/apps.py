@@ -146,7 +146,8 @@ def direct_alone() -> Any:
     """The endpoint and the direct handler behind a PluginMiddleware that only opens connections."""
     from crplugins.handlers.deployment import Deployment
     from crplugins.handlers.endpoint import ModelEndpoint
-    from crplugins.homes.gateway.upstreams import Served, Upstreams
+    from crplugins.homes.gateway.open_handlers import Served
+    from crplugins.homes.gateway.upstreams import Upstreams
 
     upstreams = Upstreams([Served(Deployment("bench", "openai/gpt-4o-mini", UPSTREAM, "sk-up"), "direct")])
     return PluginMiddleware(ModelEndpoint(upstreams.find), resources=[upstreams])

@@ -83,6 +83,14 @@ def started(folder, program):
     return json.loads(line.removeprefix("TOLD "))
 
 
+def with_models(folder, count):
+    """What a process has loaded that serves so many models."""
+    entry = "\n  - {{model_name: m{0}, litellm_params: {{model: openai/m{0}, api_key: sk-upstream}}}}"
+    models = "".join(entry.format(number) for number in range(count))
+    (folder / "gateway.yaml").write_text(f"model_list:{models}\nkeys: [{{id: a, secret: sk-start-0123456789}}]\n")
+    return {*started(folder, SERVE)["modules"]}
+
+
 def ours(modules):
     return [name for name in modules if name.partition(".")[0] == "crplugins"]
 
@@ -130,6 +138,10 @@ def test_what_takes_time_at_each_start_has_bounds(gateway):
 def test_a_start_reads_no_certificates_where_no_upstream_speaks_tls(gateway):
     """They take 30 ms, whether they are the usual ones or a file that the environment names."""
     assert gateway["certificates"] == []
+
+
+def test_a_start_with_many_models_loads_what_one_with_few_does(tmp_path):
+    assert with_models(tmp_path, 2) == with_models(tmp_path, 200)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

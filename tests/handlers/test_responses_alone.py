@@ -18,7 +18,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.handlers.any_model import AnyModel
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.upstream import can_wait, in_responses, native_upstream, resolve
-from crplugins.homes.gateway.upstreams import handler_of
+from crplugins.homes.gateway.open_handlers import handler_of
 from tests.asgi_body import request_body
 from tests.conftest import serving
 from tests.core.dialects.responses_streams import SHAPES, USED, WORDS, frames, response, whole_stream

@@ -26,24 +26,31 @@ def read_models(draft: Draft) -> None:
     if not entries and draft.is_litellms:
         del draft.data["model_list"]
         return
-    read = [(index, _entry(draft, index, entry)) for index, entry in enumerate(entries)]
+    shared = _shared(draft)
+    read = [(index, _entry(draft, index, entry, shared)) for index, entry in enumerate(entries)]
     served = [(index, entry) for index, entry in read if ("model_list", index) not in draft.fates]
     kept = [(index, each) for index, entry in served for each in _by_organization(entry)]
     draft.entries = [index for index, _ in kept]
     draft.data["model_list"] = [entry for _, entry in kept]
 
 
-def _entry(draft: Draft, index: int, entry: Any) -> Any:
-    """An entry with what holds for all models, without the keys that do not count."""
+def _entry(draft: Draft, index: int, entry: Any, shared: Mapping[str, Any]) -> Any:
+    """An entry with what holds for all models, `shared` in its parameters, without the keys that do not count."""
     path: KeyPath = ("model_list", index)
     if not isinstance(entry, Mapping):
         return entry
     if (why := why_unserved(entry, draft.environ)) is not None:
         draft.not_served(index, why)
         return entry
-    kept = {key: value for key, value in entry.items() if _counts_in_entry(draft, str(key), value, path)}
+    known = ModelEntry.known_keys()
+    kept = {
+        key: value for key, value in entry.items() if key in known or _counts_in_entry(draft, str(key), value, path)
+    }
     if isinstance(params := entry.get("litellm_params"), Mapping):
-        kept["litellm_params"] = _params(draft, params, str(entry.get("model_name")), (*path, "litellm_params"))
+        policies = mapping(draft.section("router_settings").get("model_group_retry_policy"))
+        if (policy := policies.get(str(entry.get("model_name")))) is not None:
+            shared = {**shared, "retry_policy": policy}
+        kept["litellm_params"] = _params(draft, params, shared, (*path, "litellm_params"))
     if isinstance(info := entry.get("model_info"), Mapping):
         kept["model_info"] = {
             key: value for key, value in info.items() if _counts_in_info(draft, str(key), value, path)
@@ -87,12 +94,11 @@ def _counts_in_info(draft: Draft, key: str, value: Any, path: KeyPath) -> bool:
     return fate is None or draft.counts(fate, value, place)
 
 
-def _params(draft: Draft, params: Mapping[str, Any], name: str, path: KeyPath) -> dict[str, Any]:
+def _params(draft: Draft, params: Mapping[str, Any], shared: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
     """What stands beside the model itself comes before its credential, and that before what holds for all."""
     given = {str(key): value for key, value in params.items()}
     credential = _credential(draft, given, path)
     given = {key: value for key, value in given.items() if _counts_in_params(draft, key, value, path)}
-    shared = _shared(draft, name)
     if shared.get("drop_params") is True and given.pop("drop_params", True) is not True:
         say = "'litellm_settings.drop_params' is true, which holds for every model, as in LiteLLM"
         draft.fates[(*path, "drop_params")] = KeyFate("honoured", say)
@@ -124,7 +130,7 @@ def _credential(draft: Draft, given: dict[str, Any], path: KeyPath) -> Mapping[s
     return {}
 
 
-def _shared(draft: Draft, name: str) -> dict[str, Any]:
+def _shared(draft: Draft) -> dict[str, Any]:
     """What the sections say about every model."""
     router, litellm = draft.section("router_settings"), draft.section("litellm_settings")
     shared = {key: litellm[key] for key in _SHARED if litellm.get(key) is not None}
@@ -134,6 +140,4 @@ def _shared(draft: Draft, name: str) -> dict[str, Any]:
             shared[str(key)] = value
     if says_yes(litellm.get("drop_params")):
         shared["drop_params"] = True
-    if (policy := mapping(router.get("model_group_retry_policy")).get(name)) is not None:
-        shared["retry_policy"] = policy
     return shared

@@ -68,7 +68,8 @@ def why_unserved(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str | 
         return f"its mode is {mode}, which the gateway does not serve{where}"
     if not isinstance(model, str):
         return None
-    if any(part in model.lower() for part in (_FILM_MODELS if passes else _OTHER_MODELS)):
+    named = model.lower()
+    if any(map(named.__contains__, _FILM_MODELS if passes else _OTHER_MODELS)):
         return "a model of this name answers in no protocol of the gateway; if it does, write model_info.mode chat"
     return None
 

@@ -45,14 +45,17 @@ _MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/
 class LitellmHandler:
     """Answers through litellm, in OpenAI's exact form for every provider.
 
+    Args:
+        network: how the provider is reached, ready for it; by default it is found out when the handler is entered.
+
     Raises when entered: ImportError without the `gateway` extra, `UpstreamUnknown` for a model whose provider litellm
     does not know.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, network: Network | None = None) -> None:
         self._deployment = deployment
         self._failures = Failures(deployment.label, secrets_of(deployment, deployment.api_key, deployment.api_base))
-        self._network: Network | None = None
+        self._network = network
         self._litellm: ModuleType | None = None
         self._http: HttpClient | None = None
         self._client: LitellmClient | None = None
@@ -61,7 +64,8 @@ class LitellmHandler:
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
         try:
-            self._network = await asyncio.to_thread(lambda: self._deployment.network().ready())
+            if self._network is None:
+                self._network = await asyncio.to_thread(lambda: self._deployment.network().ready())
             self._http = HttpClient(self._network)
             self._client = await asyncio.to_thread(self._make_client, self._litellm, self._network, self._http)
         except BaseException:

@@ -73,7 +73,7 @@ def take_final_newlines_off(environ: MutableMapping[str, str]) -> None:
 async def open_litellm() -> ModuleType:
     """litellm, loaded and warmed up. Each call needs one of `close_litellm`."""
     global _users
-    litellm = await in_daemon_thread(_load_and_warm)
+    litellm = sys.modules["litellm"] if _warm else await in_daemon_thread(_load_and_warm)
     _users += 1
     return litellm
 

@@ -8,6 +8,7 @@ knows go into the JSON that is sent to the provider (`extra_body`), where they c
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from crplugins.core.body import Body
@@ -49,6 +50,18 @@ _HINTS: Final = frozenset({
 _NOT_PASSED: Final = _STREAMING | {"max_retries", "num_retries", "retry_policy", "retry_strategy"}
 
 
+@lru_cache(256)
+def _one_of_equals(names: frozenset[str]) -> frozenset[str]:
+    """The same object for the models of one provider, of which there may be thousands."""
+    return names
+
+
+@lru_cache(8)
+def _refused(owned: frozenset[str]) -> frozenset[str]:
+    """The normal forms of what a client must not set: litellm's settings, and those of the release that is loaded."""
+    return frozenset(map(normal_form, (SETTINGS | owned) - OPENAI_PARAMETERS - {"metadata", "thinking"}))
+
+
 class ArgumentMap:
     """Turns request bodies into arguments for one deployment.
 
@@ -79,13 +92,12 @@ class ArgumentMap:
         self._defaults = {k: v for k, v in parameters.items() if k not in _NOT_PASSED and v is not None}
         self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
-        self._supported = frozenset(supported)
+        self._supported = _one_of_equals(frozenset(supported))
         self._speaks_openai = speaks_openai
-        self._extras = None if extras is None else frozenset(extras)
+        self._extras = None if extras is None else _one_of_equals(frozenset(extras))
         forwarded = (OPENAI_PARAMETERS if speaks_openai else frozenset()) | (self._extras or frozenset())
-        self._unlisted = forwarded - self._supported
-        refused = (SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
-        self._refused = frozenset(map(normal_form, refused))
+        self._unlisted = _one_of_equals(forwarded - self._supported)
+        self._refused = _refused(frozenset(owned))
 
     def takes(self, name: str) -> bool:
         """Whether a parameter of OpenAI's is sent to the provider."""

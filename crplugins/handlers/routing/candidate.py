@@ -5,7 +5,7 @@ from typing import Final
 from crplugins.core.errors import GatewayError
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.handler import Handler
+from crplugins.handlers.handler import Handler, Keeper
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
 from crplugins.handlers.spoken import Protocols
@@ -21,12 +21,12 @@ class Candidate:
         protocols: in which it is asked as it is; by default in each.
         exact_name: the name that it serves; None where that is a pattern.
         order: those with the lowest are asked first.
-        place: where its provider keeps responses; None for one that keeps none.
+        keeper: its handler, where its provider keeps responses.
         health: kept from request to request, and where its deployment stays the same from one configuration to the
             next. So what is to outlive a configuration is remembered by it.
     """
 
-    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "place", "protocols", "settings")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "keeper", "order", "protocols", "settings")
 
     def __init__(
         self,
@@ -34,16 +34,21 @@ class Candidate:
         handler: Handler,
         health: Health | None = None,
         protocols: Protocols | None = None,
-        place: ResponsesPlace | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
-        self.place: Final = place
+        self.keeper: Final = keeper
         self.exact_name: Final = None if "*" in deployment.name else deployment.name
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
         self.health: Final = health or Health(self.settings)
         self.protocols: Final = protocols or Protocols()
+
+    @property
+    def place(self) -> ResponsesPlace | None:
+        """Where its provider keeps responses; None for one that keeps none."""
+        return None if self.keeper is None else self.keeper.place
 
     def ended(self) -> None:
         """One of the requests that are running has ended."""

@@ -127,19 +127,15 @@ class Gateway:
         """The first half of a reload: all that `config` needs is made and opened beside what is served, which stays as
         it is until `apply`. Several processes can so agree. Raises as `reload`.
         """
-        from crplugins.homes.gateway.changes import changes_between, needs_restart  # not needed to start
-
         await self._changing.acquire()
         try:
+            changed = await asyncio.to_thread(_differences, self.config, config)
             # Not in the context of the request that asks for it: tasks that begin here outlive it.
             opened = asyncio.get_running_loop().create_task(self._opened(config), context=Context())
             generation = await opened
         except BaseException:
             self._changing.release()
             raise
-        changed = Reloaded(
-            changes=changes_between(self.config, config), needs_restart=needs_restart(self.config, config)
-        )
         self._prepared = Prepared(changed, partial(self._apply, generation), partial(self._abandon, generation))
         return self._prepared
 
@@ -236,6 +232,13 @@ class Gateway:
             task.cancel()
         errors = [await generation.close() for generation in generations]
         return next((error for error in errors if error is not None), None)
+
+
+def _differences(old: Config, new: Config) -> Reloaded:
+    """In a thread: with a thousand models it takes longer than a request may wait."""
+    from crplugins.homes.gateway.changes import changes_between, needs_restart  # not needed to start
+
+    return Reloaded(changes=changes_between(old, new), needs_restart=needs_restart(old, new))
 
 
 def _forget() -> None:

@@ -3,7 +3,7 @@
 No secret is shown. Of what may be one, or may hold one, is said that it has changed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -24,26 +24,39 @@ _SECRET_KEYS: Final = frozenset({"secret", "secrets", "hash", "hashes", "pepper"
 _AT_START: Final = (("server", "host"), ("server", "port"), ("server", "uds"), ("metrics", "inter_chunk"))
 """What counts when the process starts, and not after."""
 
-Leaves = dict[str, Any]
-"""Values by their places."""
-
 
 def changes_between(old: Config, new: Config) -> list[str]:
     """One text for each value that is different, in the order of the new configuration.
 
     Of what is new only what its file says, and of an entry that is gone nothing but that.
     """
-    before, after = _leaves(old), _leaves(new)
-    unsaid = _unsaid(new)
-    gone = tuple(f"{place}." for place, value in before.items() if value is True and place not in after)
+    same = _same(old, new)
+    before = {place: value for place, value, _ in _all(old, same)}
+    after, unsaid = dict[str, Any](), set[str]()
+    for place, value, is_said in _all(new, same):
+        after[place] = value
+        if not is_said:
+            unsaid.add(place)
+    gone = _within_what_is_gone(before, after)
     places = [(place, before.get(place, _ABSENT), after.get(place, _ABSENT)) for place in {**after, **before}]
     return [
         _text(place, was, now)
         for place, was, now in places
         if was != now
         and not (was is _ABSENT and (now is None or place in unsaid))
-        and not (now is _ABSENT and (was is None or place.startswith(gone)))
+        and not (now is _ABSENT and (was is None or place in gone))
     ]
+
+
+def _within_what_is_gone(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """The places within entries that are gone. They follow the place of their entry."""
+    gone, entry = set[str](), None
+    for place, value in before.items():
+        if entry is not None and place.startswith(entry):
+            gone.add(place)
+        elif value is True and place not in after:
+            entry = f"{place}."
+    return gone
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:
@@ -106,23 +119,32 @@ def _may_be_secret(place: str) -> bool:
     return not _SECRET_KEYS.isdisjoint(words)
 
 
-def _leaves(config: Config) -> Leaves:
-    return {place: value for place, value, _ in _all(config)}
+def _same(old: Config, new: Config) -> frozenset[str]:
+    """The places of sections and of entries with names that are equal in both, and need not be looked through."""
+    before, after = _parts(old), _parts(new)
+    return frozenset(place for place, value in after.items() if place in before and before[place] == value)
 
 
-def _unsaid(config: Config) -> set[str]:
-    """The places of defaults, of which the configuration says nothing."""
-    return {place for place, _, is_said in _all(config) if not is_said}
+def _parts(config: Config) -> dict[str, Any]:
+    parts = {name: getattr(config, name) for name in type(config).model_fields}
+    for name, named in _NAMES.items():
+        if isinstance(parts[name], list | tuple):
+            parts.update(_entries(name, parts[name], named))
+    return parts
 
 
-def _all(config: Config) -> Iterator[tuple[str, Any, bool]]:
+def _all(config: Config, same: Set[str]) -> Iterator[tuple[str, Any, bool]]:
+    """The values of all places but those that are the `same`, and whether the configuration says them."""
     for name in type(config).model_fields:
-        yield from _below(name, getattr(config, name), is_said=name in config.model_fields_set, named=_NAMES.get(name))
+        if name not in same:
+            is_said = name in config.model_fields_set
+            yield from _below(name, getattr(config, name), is_said=is_said, named=_NAMES.get(name), same=same)
 
 
-def _below(place: str, value: Any, *, is_said: bool, named: str | None = None) -> Iterator[tuple[str, Any, bool]]:
-    """The values at and below a place, and whether the configuration says them; of lists with names for their entries
-    by these."""
+def _below(
+    place: str, value: Any, *, is_said: bool, named: str | None = None, same: Set[str] = frozenset()
+) -> Iterator[tuple[str, Any, bool]]:
+    """The same at and below one place; of lists with names for their entries by these."""
     if isinstance(value, BaseModel):
         extra = value.model_extra or {}
         fields = {name: getattr(value, name) for name in type(value).model_fields}
@@ -134,18 +156,26 @@ def _below(place: str, value: Any, *, is_said: bool, named: str | None = None) -
         for key, item in value.items():
             yield from _below(f"{place}.{key}", item, is_said=is_said)
     elif isinstance(value, list | tuple):
-        seen: dict[str, int] = {}
-        for number, item in enumerate(value):
-            name = _name_of(item, named)
-            if name is None:
-                yield from _below(f"{place}[{number}]", item, is_said=is_said)
-                continue
-            seen[name] = seen.get(name, 0) + 1
-            again = "" if seen[name] == 1 else f" ({seen[name]})"
-            yield f"{place}[{name}{again}]", True, is_said
-            yield from _below(f"{place}[{name}{again}]", item, is_said=is_said)
+        for below, item in _entries(place, value, named):
+            if _name_of(item, named) is not None:
+                yield below, True, is_said
+            if below not in same:
+                yield from _below(below, item, is_said=is_said)
     else:
         yield place, value, is_said
+
+
+def _entries(place: str, entries: Iterable[Any], named: str | None) -> Iterator[tuple[str, Any]]:
+    """Each with its place: by its name, if it has one, else by its number."""
+    seen: dict[str, int] = {}
+    for number, item in enumerate(entries):
+        name = _name_of(item, named)
+        if name is None:
+            yield f"{place}[{number}]", item
+            continue
+        seen[name] = seen.get(name, 0) + 1
+        again = "" if seen[name] == 1 else f" ({seen[name]})"
+        yield f"{place}[{name}{again}]", item
 
 
 def _name_of(item: Any, named: str | None) -> str | None:

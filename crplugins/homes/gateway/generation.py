@@ -30,9 +30,10 @@ from crplugins.homes.assembly import assemble, find
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import without_prefix
 from crplugins.homes.gateway.made_later import MadeLater
+from crplugins.homes.gateway.open_handlers import Served
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.stored import StoredEndpoint
-from crplugins.homes.gateway.upstreams import Served, Upstreams
+from crplugins.homes.gateway.upstreams import Upstreams
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page.paths import PUBLIC_PATHS as PAGE_PATHS
 from crplugins.homes.parts import Parts, configured_aliases

@@ -11,18 +11,14 @@ from contextlib import AsyncExitStack
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-import msgspec
-
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
-from crplugins.core.network import Network, Networks
+from crplugins.core.network import Networks
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.response_ids import ResponsesPlace
-from crplugins.core.shared import Shared
 from crplugins.core.waiting import stopped
-from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
-from crplugins.handlers.handler import Handler, Keeper
+from crplugins.handlers.handler import Handler, Keeper, keeps
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
@@ -34,60 +30,26 @@ from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.handlers.spoken import Protocols, spoken_by, target_of
 from crplugins.handlers.upstream import (
-    ANTHROPIC,
-    GATEWAY_EXTRA,
-    HandlerKind,
     LitellmMissing,
     Upstream,
     UpstreamUnknown,
     can_wait,
-    in_responses,
     is_left_out,
-    may_be_responses_alone,
     native_upstream,
     resolve,
 )
+from crplugins.homes.gateway.open_handlers import OpenHandler, Served, kept_handler, open_handler
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 
 logger = logging.getLogger("crplugins.gateway")
 
+_AT_ONCE: Final = 100
+"""Handlers that are opened in one step of the event loop, or made in one thread when litellm is imported."""
 
-class Served(msgspec.Struct, frozen=True):
-    """A deployment and the handler asked for it. Equal ones are served alike.
-
-    `priced` is what its prices are made of.
-    """
-
-    deployment: Deployment
-    handler: HandlerKind = "auto"
-    priced: object = None
-
-
-class OpenHandler(Shared):
-    """The handler of a deployment, for every configuration that has the deployment: its connections stay open, and how
-    it fares is known. To be made in a thread, as files of certificates are read.
-
-    Args:
-        upstream: where it is, as resolved from the environment too.
-        network: how it is reached.
-    """
-
-    def __init__(
-        self, served: Served, upstream: Upstream | LitellmMissing | None, handler: Handler, network: Network
-    ) -> None:
-        self.served: Final = served
-        self.upstream: Final = upstream
-        self.handler: Final = handler
-        self.certificates: Final = network.certificates
-        self.health: Final = Health(served.deployment.routing)
-
-    async def open(self) -> None:
-        await self.handler.__aenter__()
-
-    async def close(self) -> None:
-        await self.handler.__aexit__(None, None, None)
+_Pair = tuple[Served, OpenHandler | Loading]
+"""A deployment, and what it is open as."""
 
 
 class Upstreams:
@@ -127,9 +89,11 @@ class Upstreams:
         self._stack = AsyncExitStack()
         self._handlers: list[OpenHandler | Loading] = []
         self._loader: asyncio.Task[None] | None = None
-        self._groups: Mapping[str, Group] = {}
-        self._keepers: Mapping[bytes, Keeper] = {}
-        self._routes: Routes[Group] | None = None
+        self._opened: Mapping[str, Sequence[_Pair]] = {}
+        self._names: Sequence[str] = ()
+        self._groups: dict[str, Group] = {}
+        self._keepers: Mapping[bytes, Keeper] | None = None
+        self._routes: Routes[str] | None = None
         self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
 
@@ -150,25 +114,42 @@ class Upstreams:
         """The model names and patterns that are served, in the order of the configuration."""
         return list(dict.fromkeys(s.deployment.name for s in self._served))
 
-    def find(self, model: str) -> Handler | None:
-        return None if self._routes is None else self._routes.find(model)
+    def find(self, model: str) -> Group | None:
+        name = None if self._routes is None else self._routes.find(model)
+        return None if name is None else self._groups.get(name) or self._group(name)
 
     def place(self, tag: bytes) -> ResponsesPlace | None:
         """Where answers are kept, by its tag."""
-        keeper = self._keepers.get(tag)
+        keeper = self._keeper(tag)
         return None if keeper is None else keeper.place
 
     def keeper(self, place: ResponsesPlace) -> Keeper | None:
         """Who asks for answers that are kept there: any of the deployments with one account at one address."""
-        return self._keepers.get(place.tag)
+        return self._keeper(place.tag)
+
+    def _keeper(self, tag: bytes) -> Keeper | None:
+        if self._keepers is None:  # until somebody asks, nobody needs the places of all
+            behind = map(_behind, self._handlers)
+            self._keepers = {handler.place.tag: handler for handler in behind if keeps(handler)}
+        return self._keepers.get(tag)
 
     def deployments(self) -> Iterator[DeploymentStatus]:
         """How each deployment fares in this process. Only reads, so that another thread may ask."""
-        candidates = [each for group in self._groups.values() for each in group.candidates]
-        names = distinct_names([each.deployment for each in candidates])
-        for name, each in zip(names, candidates, strict=True):
-            health = each.health
-            yield DeploymentStatus(each.deployment.name, name, health.state, health.cooldowns, health.running)
+        opened, names = self._opened, self._names
+        if len(names) != sum(map(len, opened.values())):
+            every = [each.deployment for pairs in opened.values() for each, _ in pairs]
+            names = self._names = distinct_names(every)
+        named = iter(names)
+        for model, pairs in opened.items():
+            for health in self._health_of(model, pairs):
+                yield DeploymentStatus(model, next(named), health.state, health.cooldowns, health.running)
+
+    def _health_of(self, model: str, pairs: Sequence[_Pair]) -> list[Health]:
+        if (group := self._groups.get(model)) is not None and len(group.candidates) == len(pairs):
+            return [each.health for each in group.candidates]
+        return [
+            opened.health if isinstance(opened, OpenHandler) else Health(s.deployment.routing) for s, opened in pairs
+        ]
 
     def resolve(self) -> None:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
@@ -209,7 +190,10 @@ class Upstreams:
         await asyncio.to_thread(self.resolve)
         handlers = await asyncio.to_thread(self._make_handlers)
         async with AsyncExitStack() as stack:
-            self._handlers = [await stack.enter_async_context(handler) for handler in handlers]
+            for number, handler in enumerate(handlers):
+                self._handlers.append(await stack.enter_async_context(handler))
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)  # requests of the configuration before go on
             self._stack = stack.pop_all()
         self._route()
         self._previous = None  # nor what was before it
@@ -219,10 +203,12 @@ class Upstreams:
 
     def _make_handlers(self) -> list[OpenHandler | Loading]:
         resolved = self._resolved or {}
-        kept = [] if self._previous is None else [*self._previous.open_handlers()]
+        kept: dict[str, list[OpenHandler]] = {}
+        for each in () if self._previous is None else self._previous.open_handlers():
+            kept.setdefault(each.served.deployment.name, []).append(each)
         networks = Networks()
         return [
-            _kept(kept, each, resolved[number], networks) or _open_handler(each, resolved[number], networks)
+            kept_handler(kept, each, resolved[number], networks) or open_handler(each, resolved[number], networks)
             if number in resolved
             else Loading(each.deployment)
             for number, each in enumerate(self._served)
@@ -233,19 +219,26 @@ class Upstreams:
         return (handler for handler in self._handlers if isinstance(handler, OpenHandler))
 
     async def _load(self) -> None:
-        for number, handler in enumerate(self._handlers):
-            if isinstance(handler, Loading):
-                served = self._served[number]
-                try:
-                    upstream = await in_daemon_thread(resolve, handler.deployment, served.handler)
-                    opened = await in_daemon_thread(_open_handler, served, upstream, Networks())
-                    self._handlers[number] = await self._stack.enter_async_context(opened)
-                except Exception as error:
-                    logger.exception("the model %s cannot be served", handler.deployment.label)
-                    handler.failed(error)
-                else:
-                    handler.done(opened.handler)
+        loading = [(number, each) for number, each in enumerate(self._handlers) if isinstance(each, Loading)]
+        while loading:
+            some, loading = loading[:_AT_ONCE], loading[_AT_ONCE:]
+            made = await in_daemon_thread(_resolved_and_made, [self._served[number] for number, _ in some])
+            for (number, waiting), opened in zip(some, made, strict=True):
+                error = opened if isinstance(opened, Exception) else await self._entered(number, opened)
+                if error is not None:
+                    logger.error("the model %s cannot be served", waiting.deployment.label, exc_info=error)
+                    waiting.failed(error)
+                elif isinstance(opened, OpenHandler):
+                    waiting.done(opened.handler)
         self._route()
+
+    async def _entered(self, number: int, opened: OpenHandler) -> Exception | None:
+        """Opens the handler that another one has stood in for. What went wrong with it."""
+        try:
+            self._handlers[number] = await self._stack.enter_async_context(opened)
+        except Exception as error:
+            return error
+        return None
 
     async def loaded(self) -> None:
         """Returns when nothing is loading any more, if it is loading now."""
@@ -254,53 +247,66 @@ class Upstreams:
 
     def _route(self) -> None:
         """Send each name to its deployments, but to none that is loading, or never will be, if another is open."""
-        grouped: dict[str, list[tuple[Served, OpenHandler | Loading]]] = {}
+        grouped: dict[str, list[_Pair]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each, handler))
-        made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
-        self._groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
-        self._routes = Routes(self._groups.items())
-        behind = map(_behind, self._handlers)
-        self._keepers = {handler.place.tag: handler for handler in behind if isinstance(handler, Keeper)}
+        self._opened = {name: _ready(served) or served for name, served in grouped.items()}
+        self._groups, self._keepers, self._names = {}, None, ()
+        self._routes = Routes((name, name) for name in self._opened)
         if self.fallbacks is not None:
-            self.fallbacks.find = self._routes.find
-        self._checks.watch(
-            (candidate, handler)
-            for pairs in made.values()
-            for candidate, handler in pairs
-            if isinstance(handler, Checkable)
-        )
+            self.fallbacks.find = self.find
+        for name in () if self._previous is None else self._previous.asked:
+            if name in self._opened:  # what is known of its requests is to go on
+                self._group(name)
+        self._checks.watch(self._checked())
         if self.ready and (warning := ignored(self._unchecked())):
             logger.warning(warning)
 
-    def _candidates(self, served: Iterable[tuple[Served, OpenHandler | Loading]]) -> list[tuple[Candidate, Handler]]:
-        """Each with the handler that it asks while its quota lasts."""
+    def _checked(self) -> Iterator[tuple[Candidate, Checkable]]:
+        """Those whose health is checked, each with who asks."""
+        for name, served in self._opened.items():
+            if any(each.deployment.routing.check_seconds for each, _ in served):
+                group = self._groups.get(name) or self._group(name)
+                for candidate, (_, opened) in zip(group.candidates, served, strict=True):
+                    if candidate.settings.check_seconds and isinstance(handler := _behind(opened), Checkable):
+                        yield candidate, handler
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """The names that requests have asked for."""
+        return list(self._groups)
+
+    def _candidates(self, served: Iterable[_Pair]) -> list[Candidate]:
         made = []
         for entry, opened in served:
             each = entry.deployment
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
             upstream = None if isinstance(opened, Loading) else opened.upstream
-            spoken = spoken_by(each, upstream, native_upstream(each, entry.handler))
+            native = None if isinstance(upstream, Upstream) else native_upstream(each, entry.handler)
+            spoken = spoken_by(each, upstream, native)
             protocols = Protocols(spoken, target_of(each, upstream))
-            place = handler.place if isinstance(handler, Keeper) else None
-            made.append((Candidate(each, self._within_quota(each, handler), health, protocols, place), handler))
+            keeper = handler if keeps(handler) else None
+            made.append(Candidate(each, self._within_quota(each, handler), health, protocols, keeper))
         return made
 
-    def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
-        """With what one of the same deployments and settings has learned: whose turn it is, where sessions are."""
+    def _group(self, name: str) -> Group:
+        """The deployments of a name, made for the first request that asks for it: most of many names are seldom asked
+        for. With what one of the same deployments and settings has learned: whose turn it is, where sessions are."""
+        candidates = self._candidates(self._opened[name])
         settings, previous = self._settings.get(name, GroupSettings()), self._previous
         before = None if previous is None else previous.group(name, settings, self._sessions)
         kept = before is not None and [c.health for c in before.candidates] == [c.health for c in candidates]
-        return Group(
+        self._groups[name] = group = Group(
             candidates,
             before.balancer if before is not None and kept else balancer_of(settings, self._sessions),
             before.retries if before is not None else None,
             fallbacks=self.fallbacks,
             missing_usage=self.missing_usage,
         )
+        return group
 
     def group(self, name: str, settings: GroupSettings, sessions: Sequence[IdentitySource]) -> Group | None:
-        """The deployments of a name, if one of them is chosen in this way."""
+        """The deployments of a name, if it was asked for and one of them is chosen in this way."""
         same = self._settings.get(name, GroupSettings()) == settings and self._sessions == sessions
         return self._groups.get(name) if same else None
 
@@ -325,70 +331,21 @@ class Upstreams:
         await self._stack.aclose()
 
 
-def _ready(
-    group: Iterable[tuple[Served, OpenHandler | Loading]],
-) -> list[tuple[Served, OpenHandler | Loading]]:
+def _resolved_and_made(served: Iterable[Served]) -> list[OpenHandler | Exception]:
+    """The handlers of those that have waited for litellm, or why one cannot be served. In a thread."""
+    made: list[OpenHandler | Exception] = []
+    networks = Networks()
+    for each in served:
+        try:
+            made.append(open_handler(each, resolve(each.deployment, each.handler, networks=networks), networks))
+        except Exception as error:
+            made.append(error)
+    return made
+
+
+def _ready(group: Iterable[_Pair]) -> list[_Pair]:
     return [(served, opened) for served, opened in group if not isinstance(_behind(opened), Loading | Missing)]
 
 
 def _behind(opened: OpenHandler | Loading) -> Handler:
     return opened.handler if isinstance(opened, OpenHandler) else opened
-
-
-def _kept(
-    handlers: list[OpenHandler], served: Served, upstream: Upstream | LitellmMissing | None, networks: Networks
-) -> OpenHandler | None:
-    """Takes the one out of `handlers` that serves this deployment already, with the certificates of today."""
-    for number, each in enumerate(handlers):
-        if (each.served, each.upstream) != (served, upstream):
-            continue
-        if each.certificates == _network_of(served, networks).certificates:
-            return handlers.pop(number)
-    return None
-
-
-def _network_of(served: Served, networks: Networks) -> Network:
-    return networks.network(served.deployment.ssl_verify, served.deployment.certificate)
-
-
-def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None, networks: Networks) -> OpenHandler:
-    handler = handler_of(served.deployment, upstream, served.handler)
-    return OpenHandler(served, upstream, handler, _network_of(served, networks))
-
-
-def handler_of(
-    deployment: Deployment, upstream: Upstream | LitellmMissing | None, kind: HandlerKind = "litellm"
-) -> Handler:
-    """Each kind is imported only where it is needed: in a thread, as that takes a while.
-
-    Raises `UpstreamUnknown` without the extra that brings its packages.
-    """
-    if is_demo(deployment):
-        from crplugins.handlers.demo import DemoHandler  # it needs much of what is litellm's
-
-        return DemoHandler(deployment)
-    if isinstance(upstream, LitellmMissing):
-        return Missing(upstream.advice)
-    try:
-        if upstream is not None:
-            if may_be_responses_alone(deployment, upstream, kind):
-                from crplugins.handlers.any_model import AnyModel
-
-                return AnyModel(deployment, upstream)
-            from crplugins.handlers.direct import DirectHandler
-
-            return DirectHandler(deployment, upstream)
-        from crplugins.handlers.litellm.handler import LitellmHandler
-
-        own = native_upstream(deployment, kind)
-        if own is None:
-            return LitellmHandler(deployment)
-        from crplugins.handlers.direct import DirectHandler
-        from crplugins.handlers.native import Native, NativeKeeper
-
-        if own.provider == ANTHROPIC:
-            return Native(DirectHandler(deployment, own), LitellmHandler(deployment))
-        return NativeKeeper(DirectHandler(deployment, own), LitellmHandler(in_responses(deployment)))
-    except ModuleNotFoundError as error:
-        needs = f"needs {error.name}, which is not installed: {GATEWAY_EXTRA}"
-        raise UpstreamUnknown(f"model '{deployment.name}': {needs}") from error

@@ -62,8 +62,14 @@ PREPARED_PAIRS: Final = 500
 increment. Many more would make every scrape long before anything has happened."""
 
 
+PREPARED_MODELS: Final = 300
+"""The same of what is there per model alone. Where processes share their series in files, those of one model take 2 ms
+of each process."""
+
+
 class Series:
-    """The bundles by model and key. Those of configured models and keys are made at once, others when first needed."""
+    """The bundles by model and key. Those of configured models and keys are made at once, so far as they are not too
+    many, and others when first needed."""
 
     def __init__(self, families: Families, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
         self._families = families
@@ -75,6 +81,7 @@ class Series:
         self.other: Final = ModelSeries(families, self._guard, OTHER)
         self._by_label = {OTHER: self.other}
         self._by_name: dict[str | None, ModelSeries] = {None: self.other, OTHER: self.other}
+        self._waiting: set[str] = set()  # configured names that have no series yet
         self.configure(models, keys, key_cap)
 
     def configure(self, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
@@ -82,10 +89,10 @@ class Series:
         self._key_ids.cap = key_cap
         pinned = self._key_ids.pin(list(dict.fromkeys(keys))[:key_cap])
         names = [Pattern.of(text) for text in models]
+        self._waiting = {name.text for name in names if name.text not in self._by_label}
         for name in names:
-            if name.text not in self._by_label:
-                series = ModelSeries(self._families, self._guard, name.text)
-                self._by_label[name.text] = self._by_name[name.text] = series
+            if name.text in self._waiting and len(self._by_label) <= PREPARED_MODELS:  # and that of `other`
+                self._make(name.text)
         self._patterns = PatternTable((name, name.text) for name in names if name.star)
         self._prepare(pinned or [None])
 
@@ -97,11 +104,19 @@ class Series:
 
     def model(self, name: str | None) -> "ModelSeries":
         """The bundle of a requested model; that of `other` if no name could be read."""
-        return self._by_name.get(name) or self._by_label[self._label(name or "")]
+        if (found := self._by_name.get(name)) is not None:
+            return found
+        label = self._label(name or "")
+        return self._make(label) if label in self._waiting else self._by_label[label]
+
+    def _make(self, label: str) -> "ModelSeries":
+        self._waiting.discard(label)
+        self._by_label[label] = self._by_name[label] = made = ModelSeries(self._families, self._guard, label)
+        return made
 
     def _label(self, name: str) -> str:
-        """For a name that is not configured itself: the first pattern that matches, in configured order."""
-        return self._patterns.find(name) or OTHER
+        """That of a name without series: its own, or the first pattern that matches, in configured order."""
+        return name if name in self._waiting else self._patterns.find(name) or OTHER
 
     def key(self, model: "ModelSeries", key_id: str | None, now: float) -> "KeySeries":
         return model.keys.get(key_id) or self._new_key(model, key_id, now)
@@ -138,7 +153,7 @@ class Series:
     def worst_case(self) -> int:
         """The largest possible number of samples, without those of the process, of hooks and of added collectors."""
         sizes = {
-            "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
+            "model": self._models, "key_id": self._key_ids.cap + 2, "stream": 2,
             "outcome": len(set(OUTCOMES.values())), "reason": _MOST_REASONS, "provider": PROVIDERS + 1, "kind": 3,
             "result": 3, "sink": 2, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
@@ -155,7 +170,11 @@ class Series:
         return by_labels + sizes["model"] * sizes["key_id"] * sizes["endpoint"] * endings + of_deployments
 
     def __str__(self) -> str:
-        return f"{len(self._by_label)} models, up to {self._key_ids.cap} keys"
+        return f"{self._models} models, up to {self._key_ids.cap} keys"
+
+    @property
+    def _models(self) -> int:
+        return len(self._by_label) + len(self._waiting)
 
 
 class ModelSeries:

@@ -189,10 +189,13 @@ class ObservedState:
     def values(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], float]]]:
         """The sum of all sources of each metric: two middlewares may count the same one."""
         with self._reading:
-            return [(spec, self._total(spec)) for spec in dict.fromkeys((*self._readers, *self._past))]
+            return [(spec, self._total(spec)) for spec in self._specs()]
+
+    def _specs(self) -> Iterable[Spec]:
+        return dict.fromkeys((*self._readers, *self._past))
 
     def _counters(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], float]]]:
-        return [(spec, values) for spec, values in self.values() if spec.kind == "counter"]
+        return [(spec, self._total(spec)) for spec in self._specs() if spec.kind == "counter"]
 
     def _total(self, spec: Spec) -> Mapping[tuple[str, ...], float]:
         total = dict(self._past.get(spec, {}))

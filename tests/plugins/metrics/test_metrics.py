@@ -11,7 +11,7 @@ from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.record import record_of
 from crplugins.plugins.metrics.plugin import Metrics
-from crplugins.plugins.metrics.series import PROVIDERS
+from crplugins.plugins.metrics.series import PREPARED_MODELS, PROVIDERS
 from tests.plugins.metrics.setup import changes, finished, run, samples, value
 
 
@@ -272,6 +272,29 @@ def test_a_model_and_key_have_series_before_their_first_request():
         for outcome in ("ok", "server_error"):
             for stream in ("true", "false"):
                 assert (("endpoint", "chat"), ("model", model), ("outcome", outcome), ("stream", stream)) in durations
+
+
+def test_models_beyond_a_few_hundred_have_series_from_their_first_request_on():
+    names = [f"m{number}" for number in range(2 * PREPARED_MODELS)]
+    metrics = Metrics([*names, "gpt-*"])
+    first, last = names[0], names[-1]
+    at = "time_to_first_token_seconds_count"
+    assert (value(metrics, at, model=first), value(metrics, at, model=last)) == (0, None)
+    most = metrics.worst_case_series()
+    for model in (last, "gpt-4o", "nobody's"):
+        run(metrics, finished(model=model))
+    for label in (last, "gpt-*", "other"):
+        assert value(metrics, "input_tokens_total", model=label, key_id="team-a") == 900
+    assert value(metrics, "label_overflow_total", label="model") == 1
+    assert metrics.worst_case_series() == most
+
+
+def test_a_model_that_nobody_asked_for_before_it_was_taken_off_is_none_any_more():
+    names = [f"m{number}" for number in range(2 * PREPARED_MODELS)]
+    metrics = Metrics(names)
+    metrics.configure(names[:-1], (), 10)
+    run(metrics, finished(model=names[-1]))
+    assert value(metrics, "input_tokens_total", model="other", key_id="team-a") == 900
 
 
 def test_models_by_keys_beyond_a_few_hundred_pairs_are_not_made_in_advance():
