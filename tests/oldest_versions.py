@@ -9,6 +9,7 @@ Whoever mounts plugins in an app of theirs has pinned some of them, and pip leav
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ keys:
   - keys: [{{id: team-a, secret: {key}, limits: {{tokens_per_minute: 100000}}}}]
   - jwt: {{issuer: "https://login.example.com", audience: null, jwks: "{jwks}"}}
 limits: {{store: "redis://127.0.0.1:9/0", on_store_error: local}}
-sinks: {{kafka: {{bootstrap_servers: "127.0.0.1:9", topic: usage}}}}
+sinks: {{kafka: {{bootstrap_servers: ["127.0.0.1:9"], topic: usage}}}}
 admin: {{token: operator-0123456789abcdef}}
 ledger: {{url: "sqlite:///usage.db"}}
 """
@@ -56,14 +57,18 @@ def oldest_litellm() -> str:
 
 
 def serve() -> None:
-    """Every command can be loaded, a question is answered, and the document of all that is served can be made."""
+    """Every command can be loaded, a question is answered, the document of all that is served can be made, and a
+    configuration that has changed is read anew."""
     import asyncpg
     import jwt
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from crplugins.config.load import parse_config
+    from crplugins.homes.gateway.changes import needs_restart
     from crplugins.sql.engine import make_engine
     from crplugins.sql.url import read_database_url
 
+    assert needs_restart(parse_config({}), parse_config({})) == []  # as `Gateway.reload` asks in an app of one's own
     crplugins = str(Path(sys.executable).with_name("crplugins"))
     signer = ec.generate_private_key(ec.SECP256R1())
     claims = {"iss": "https://login.example.com", "sub": "ann", "exp": int(time.time()) + 600}
@@ -85,10 +90,23 @@ def serve() -> None:
                     answer = ask(f"{url}/v1/chat/completions", key, model="demo/echo", messages=[QUESTION])
                     assert answer["choices"][0]["finish_reason"] == "stop"
                 assert "/admin/keys" in ask(f"{url}/openapi.json")["paths"]
+                with Path(folder, "gateway.yaml").open("a") as file:
+                    file.write("aliases: {fast: demo/echo}\n")
+                process.send_signal(signal.SIGHUP)
+                assert is_served(url, "fast")
             finally:
                 process.terminate()
         subprocess.run([crplugins, "usage", "--by", "key"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     print("crplugins serves with the oldest versions that it allows")
+
+
+def is_served(url: str, model: str) -> bool:
+    """Whether it is within half a minute."""
+    for _ in range(300):
+        if model in [each["id"] for each in ask(f"{url}/v1/models")["data"]]:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager

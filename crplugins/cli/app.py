@@ -83,6 +83,7 @@ def run(now: Callable[[], datetime] | None = None) -> None:
     """
     _open_what_is_closed()
     _lose_what_stderr_does_not_take()
+    _print_every_character()
     try:
         try:
             _run(now)
@@ -130,6 +131,16 @@ def _lose_what_stderr_does_not_take() -> None:
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         binary = open(sys.stderr.fileno(), "wb", closefd=False)  # noqa: SIM115 - for as long as the process lasts
         sys.stderr = _LossyStderr(binary, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
+
+
+def _print_every_character() -> None:
+    """In a locale such as Latin-1 a name or a sign of the reference would end the command. Programs and files are given
+    UTF-8, as JSON and YAML are; a terminal what it can show, with escapes for the rest."""
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="strict")
 
 
 def _run(now: Callable[[], datetime] | None) -> None:

@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
-from crplugins.cli.address import local_url, loopback_of, unix_url
+from crplugins.cli.address import local_url, loopbacks_of, unix_url
 from crplugins.cli.bounds import bounds_of
 from crplugins.cli.connections import OpenConnections
 from crplugins.cli.drain import DrainingConfig
@@ -95,12 +95,16 @@ def serve_in_workers(
     """
     from crplugins.cli.supervisor import Supervisor  # one process needs none
 
+    try:
+        Path.cwd()
+    except OSError:  # as after a release whose folder was deleted
+        raise Refused("the current folder is gone, and no worker can be started in it") from None
     with _shared_by_workers() as store, StderrLog(config, run.log_level) as log:
         run = msgspec.structs.replace(run, text=run.file_text(), limit_store=store)
         server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))
         server.log = log
         supervisor = Supervisor(server, [sock], run, hangups, watch=config.server.watch)
-        said = sock.family, reachable(sock), welcome, startup
+        said = reachable(sock), welcome, startup
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
         ignore_further_signals()
@@ -172,15 +176,20 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _print_when_listening(family: int, address: Any, text: str, startup: StartupLog) -> None:
+def _print_when_listening(addresses: list[Any], text: str, startup: StartupLog) -> None:
     """Prints when a connection is accepted, which is when the first worker is ready."""
-    while not _accepts(family, address):
+    while not any(_accepts(address) for address in addresses):
         time.sleep(0.05)
     startup.listens()
     _print(text)
 
 
-def _accepts(family: int, address: Any) -> bool:
+def _accepts(address: Any) -> bool:
+    """`address`: of a Unix socket its path, else the host and the port."""
+    if isinstance(address, tuple):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    else:
+        family = socket.AF_UNIX
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex(address) == 0
@@ -207,7 +216,7 @@ def bind_unix(path: Path) -> socket.socket:
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket() and not _accepts(socket.AF_UNIX, str(path)):
+        if path.is_socket() and not _accepts(str(path)):
             path.unlink()
         sock.bind(str(path))
         path.chmod(0o666)
@@ -253,12 +262,12 @@ def cannot_listen(address: Any, error: OSError) -> Refused:
     return Refused(f"cannot listen on port {port} of {host}: {error.strerror}")
 
 
-def reachable(sock: socket.socket) -> Any:
-    """The socket's address for a client on this machine: loopback instead of a wildcard."""
+def reachable(sock: socket.socket) -> list[Any]:
+    """The socket's addresses for a client on this machine, of which one answers: loopback instead of a wildcard."""
     if sock.family == socket.AF_UNIX:
-        return sock.getsockname()
-    host, *others = sock.getsockname()
-    return (loopback_of(host), *others)
+        return [sock.getsockname()]
+    host, port, *scope = sock.getsockname()
+    return [(name, port, *(scope if name == host else ())) for name in loopbacks_of(host)]
 
 
 def address_of(sock: socket.socket, *, tls: bool = False) -> str:

@@ -46,10 +46,12 @@ class WorkerProcess(Process):
 
     Attributes:
         channel: the supervisor's end of the pipe to it.
+        has_served: whether it said so when it was last asked. One that ends before could not start, whatever ended it.
     """
 
     def __init__(self, config: DrainingConfig, sockets: list[socket.socket], start: Start, loaded: LoadedAs) -> None:
         self.channel, self._theirs = Pipe()
+        self.has_served = False
         worker = Worker(start, self._theirs, loaded)
         own = copy.copy(config)
         own.app, own.serving, own.log = worker, worker.serving, None
@@ -60,6 +62,11 @@ class WorkerProcess(Process):
             super().start()
         self._theirs.close()
         self.child_conn.close()  # else one that dies while it is asked whether it lives is waited for until the timeout
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        started = super()._healthcheck(timeout)
+        self.has_served = self.has_served or started is True
+        return started
 
     def always_pong(self) -> None:
         with suppress(EOFError, OSError):  # the supervisor is gone, see worker.py
@@ -148,21 +155,22 @@ class Supervisor(Multiprocess):
             return
         process.kill()
         process.join()
-        if process.exitcode == STARTUP_FAILURE:
+        how = _how_it_ended(process.exitcode)
+        if not process.has_served:
             if index not in self._failed_at:
                 if not any(other.is_ready(timeout=seconds) for other in self.processes if other is not process):
-                    logger.error("worker %s could not start, and the others end", process.pid)
+                    logger.error("worker %s could not start%s, and the others end", process.pid, how)
                     self.failed = True
                     self.should_exit.set()  # it would fail in the same way again
                     return
-                logger.error("worker %s could not start, and is started again; the others serve", process.pid)
+                logger.error("worker %s could not start%s, and is started again; the others serve", process.pid, how)
                 self._failed_at[index] = now
             if now < self._failed_at[index] + PAUSE_SECONDS:
                 return
             del self._failed_at[index]
         self.processes[index] = self._started()
-        if process.exitcode != STARTUP_FAILURE:
-            logger.error("worker %s has died, and another takes its place", process.pid)
+        if process.has_served:
+            logger.error("worker %s has died%s, and another takes its place", process.pid, how)
 
     @contextmanager
     def _going_on(self, what: str) -> Iterator[None]:
@@ -241,6 +249,13 @@ class Supervisor(Multiprocess):
             else:
                 said.append((process, message))
         return said
+
+
+def _how_it_ended(exitcode: int | None) -> str:
+    """In words, where the worker has not said itself why it could not start: there may have been no memory for it."""
+    if exitcode is None or exitcode == STARTUP_FAILURE:
+        return ""
+    return f" (exit code {exitcode})" if exitcode >= 0 else f" (killed by {signal.Signals(-exitcode).name})"
 
 
 def _send(process: WorkerProcess, message: Prepare | Conclude | ReloadAnswer) -> bool:

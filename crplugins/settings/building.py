@@ -5,9 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema
-from pydantic_core.core_schema import chain_schema, with_info_plain_validator_function
+from pydantic_core.core_schema import (
+    chain_schema,
+    with_info_plain_validator_function,
+    wrap_serializer_function_ser_schema,
+)
 
 _MODEL: Final = "crplugins_model"
 _NO_PLUGINS: Final = "PYDANTIC_DISABLE_PLUGINS"
@@ -20,11 +30,20 @@ class _WhenWritten:
         def read(value: Any, info: ValidationInfo) -> BaseModel:
             return model.model_validate(value, context=info.context)
 
-        return with_info_plain_validator_function(read, metadata={_MODEL: model})
+        return with_info_plain_validator_function(
+            read, metadata={_MODEL: model}, serialization=wrap_serializer_function_ser_schema(_dumped)
+        )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         model: type[BaseModel] = schema["metadata"][_MODEL]
         return handler(chain_schema([model.__pydantic_core_schema__]))  # of a step it makes a reference
+
+
+def _dumped(value: BaseModel, dump: SerializerFunctionWrapHandler) -> Any:
+    """Before 2.14 Pydantic refuses to dump a default whose model nothing has had built."""
+    if not type(value).__pydantic_complete__:
+        type(value).model_rebuild()
+    return dump(value)
 
 
 M = TypeVar("M", bound=BaseModel)

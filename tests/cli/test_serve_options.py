@@ -1,17 +1,21 @@
 """What `crplugins serve` is started with: a file, variables, a Unix socket, a certificate; and its log."""
 
+import ctypes
+import fcntl
 import json
 import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.cli.conftest import until
+from tests.cli.conftest import SECONDS_TO_START, until
 from tests.ports import free_port
 from tests.tls_setup import self_signed
 from tests.warm import INSTALLED
@@ -73,6 +77,44 @@ def test_it_serves_where_a_supervisor_has_closed_stdin_stdout_and_stderr(environ
         process.terminate()
     assert set(map(str, opened)) == {"/dev/null"}
     assert process.returncode == 0
+
+
+def without_ipv6() -> None:
+    """Gives this process a network of its own with a loopback device and no IPv6, as containers have. Needs root."""
+    if ctypes.CDLL(None).unshare(0x40000000) != 0:  # CLONE_NEWNET of sched.h
+        raise PermissionError
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        up = struct.pack("16sh", b"lo", 1)  # IFF_UP of if.h
+        fcntl.ioctl(device, 0x8914, up)  # SIOCSIFFLAGS of sockios.h
+    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_all_addresses_of_a_machine_without_ipv6_are_those_of_ipv4(environ, tmp_path, workers):
+    command = [str(INSTALLED), "serve", "--host", "::", "--port", "0", "--workers", workers]
+    try:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE, preexec_fn=without_ipv6
+        )
+    except subprocess.SubprocessError:
+        pytest.skip("this user may not make a network")
+    watchdog = threading.Timer(SECONDS_TO_START, process.kill)
+    watchdog.start()
+    with process:
+        printed = process.stdout.readline()
+        watchdog.cancel()
+        process.terminate()
+    assert "listens on http://localhost:" in printed
+    assert process.returncode == 0
+
+
+def test_workers_in_a_folder_that_is_gone_are_refused_in_one_sentence(environ, tmp_path):
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$0" "$@"', str(INSTALLED), "serve", "--port", "0", "--workers", "2"]
+    (tmp_path / "release").mkdir()
+    done = subprocess.run(command, cwd=tmp_path / "release", env=environ, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("\nthe current folder is gone, and no worker can be started in it\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

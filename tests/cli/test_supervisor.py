@@ -38,6 +38,18 @@ class Unable(Plugin):
         return self
 """
 
+KILLED = {
+    how: f"""
+import os, signal
+from crplugins import Plugin
+
+class Killed(Plugin):
+    async def __aenter__(self):
+        {call}
+"""
+    for how, call in {"kill": "os.kill(os.getpid(), signal.SIGKILL)", "exit": "os._exit(7)"}.items()
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -88,10 +100,25 @@ def test_a_worker_that_cannot_be_started_again_does_not_end_the_others(environ, 
         assert gateway.process.wait(300) == 0
 
 
+@pytest.mark.parametrize(("dies", "said_of_it"), [("kill", " (killed by SIGKILL)"), ("exit", " (exit code 7)")])
+def test_workers_that_die_before_they_serve_end_the_supervisor_which_says_what_ended_them(
+    environ, folder, dies, said_of_it
+):
+    """Where a container has no memory for them, the system kills them as soon as they are started."""
+    (folder / "gateway.yaml").write_text(f"{CONFIGURATION}plugins: [plugins_of_supervisor_test.Killed]\n")
+    (folder / "plugins_of_supervisor_test.py").write_text(KILLED[dies])
+    with plain(environ, folder, "--workers", "2") as gateway:
+        said = gateway.process.stderr.read()
+        assert gateway.process.wait(60) == 1
+    assert f"could not start{said_of_it}, and the others end" in said
+    assert "another takes its place" not in said
+
+
 class Fake:
     """A worker as the supervisor sees it, which answers whether it is `ready` and opens what it is asked to."""
 
     pid = 1
+    has_served = True
 
     def __init__(self, *, alive: bool = True) -> None:
         self.channel, self.theirs = Pipe()
@@ -204,7 +231,7 @@ def test_a_worker_for_which_there_is_no_room_is_started_when_there_is(folder, mo
 
 def test_one_that_could_not_start_is_started_again_after_a_pause_if_another_serves(folder, monkeypatch):
     lives, dead = Fake(), Fake(alive=False)
-    dead.exitcode = STARTUP_FAILURE
+    dead.exitcode, dead.has_served = STARTUP_FAILURE, False
     with supervising(folder, lives, dead) as supervisor:
         monkeypatch.setattr(supervisor, "_started", Fake)
         for _ in range(2):
@@ -215,7 +242,7 @@ def test_one_that_could_not_start_is_started_again_after_a_pause_if_another_serv
         assert supervisor.processes[1].alive
         assert not supervisor.failed
         lives.alive = supervisor.processes[1].alive = False
-        lives.exitcode = STARTUP_FAILURE
+        lives.exitcode, lives.has_served = STARTUP_FAILURE, False
         supervisor.keep_subprocess_alive()
         assert supervisor.failed
         assert supervisor.should_exit.is_set()

@@ -78,6 +78,13 @@ class Failures:
             begun: a part of the answer was sent.
         """
         links = list(_chain(error))
+        try:
+            return self._of(error, links, reading=reading, begun=begun)
+        finally:
+            for link in links:  # litellm's record of the call has it, and its frames have that record and the request
+                link.__traceback__ = None
+
+    def _of(self, error: BaseException, links: list[BaseException], *, reading: bool, begun: bool) -> GatewayError:
         for link in links:
             if isinstance(link, GatewayError):
                 return link

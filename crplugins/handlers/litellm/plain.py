@@ -11,7 +11,7 @@ It looks only at what the handler sends (`transport.Reaching`), and at no other 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import wraps
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Final
 
@@ -257,19 +257,29 @@ def _response(response: Any, pieces: AsyncIterator[bytes]) -> Any:
     """The same response with a body that is decoded already."""
     import httpx
 
-    received = response.stream
-
-    class Body(httpx.AsyncByteStream):
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return pieces
-
-        async def aclose(self) -> None:
-            await received.aclose()
-
+    body = _body_class()(pieces, response.stream)
     if not is_encoded(response):
-        response.stream = Body()
+        response.stream = body
         return response
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_CODING]
     return httpx.Response(
-        response.status_code, headers=headers, stream=Body(), request=response.request, extensions=response.extensions
+        response.status_code, headers=headers, stream=body, request=response.request, extensions=response.extensions
     )
+
+
+@cache
+def _body_class() -> Any:
+    """Made once: only a full collection takes a class away, with all that its methods know."""
+    import httpx
+
+    class Body(httpx.AsyncByteStream):
+        def __init__(self, pieces: AsyncIterator[bytes], received: Any) -> None:
+            self._pieces, self._received = pieces, received
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._pieces
+
+        async def aclose(self) -> None:
+            await self._received.aclose()
+
+    return Body

@@ -75,6 +75,8 @@ class RequestSpans:
             request_attributes(self._exchange),
             start_time=self._at(self._exchange.timings.started),
         )
+        if not span.get_span_context().is_valid:  # without an SDK, of a release before 1.40: the client's trace goes on
+            return span, context.attach(remote)
         return span, context.attach(trace.set_span_in_context(span, remote))
 
     def answered(self) -> None:
