@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -25,6 +27,7 @@ from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 from tests.rehearsals import share_rehearsals
 from tests.trust import share_trust
+from tests.warm import WarmPython
 from tests.watch import Watch, watch
 
 CHECKOUT = Path(__file__).parents[1]
@@ -83,9 +86,20 @@ share_trust()
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Test processes are forked where the tests are imported already."""
+    arguments = json.dumps([str(config.invocation_params.dir / each) for each in config.args])
+    python = WarmPython("tests.collected", environ={"COLLECTED": arguments})
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = shlex.join(python.command)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """The process that only hands out tests comes here, too."""
+    gc.disable()  # also where this file had been imported before the fork
     try:
         return (yield)
     finally:

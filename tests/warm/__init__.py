@@ -24,10 +24,8 @@ _HERE = Path(__file__).parent
 INSTALLED = Path(sys.executable).with_name("crplugins")
 """The command as pip has made it."""
 
-_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-_RUN = os.environ["PYTEST_XDIST_TESTRUNUID"] if _WORKER else uuid.uuid4().hex
-_OWNER = os.getppid() if _WORKER else os.getpid()
-"""The process that lives as long as the run: pytest's own, which starts the workers of xdist."""
+_RUN = os.environ.setdefault("TESTS_RUN", f"{uuid.uuid4().hex[:12]} {os.getpid()}")
+"""A name of the run, and the process that lives as long: pytest's own, which starts the workers of xdist."""
 
 
 class WarmPython:
@@ -56,7 +54,7 @@ class WarmPython:
         before = self._behind._modules if self._behind else ()
         kind = hashlib.sha256(repr((before, self._modules, sorted(self._environ.items()))).encode()).hexdigest()
         # Not in pytest's folder: the path of a socket has 107 bytes at most.
-        folder = Path(tempfile.gettempdir(), f"warm-{_RUN[:12]}-{kind[:8]}")
+        folder = Path(tempfile.gettempdir(), f"warm-{_RUN.split()[0]}-{kind[:8]}")
         folder.mkdir(exist_ok=True)
         address = folder / "socket"
         with (folder / "lock").open("w") as lock:
@@ -68,7 +66,7 @@ class WarmPython:
     def _start(self, address: Path) -> None:
         python = self._behind.command if self._behind else [sys.executable]
         process = subprocess.Popen(
-            [*python, str(_HERE / "server.py"), str(address), str(_OWNER), *self._modules],
+            [*python, str(_HERE / "server.py"), str(address), _RUN.split()[1], *self._modules],
             cwd=_HERE.parents[1],
             env=os.environ | self._environ,
             stdin=subprocess.DEVNULL,
