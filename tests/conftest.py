@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 import uvicorn.server
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
@@ -24,6 +27,7 @@ from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 from tests.rehearsals import share_rehearsals
 from tests.trust import share_trust
+from tests.warm import WarmPython
 from tests.watch import Watch, watch
 
 CHECKOUT = Path(__file__).parents[1]
@@ -82,9 +86,20 @@ share_trust()
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Test processes are forked where the tests are imported already."""
+    arguments = json.dumps([str(config.invocation_params.dir / each) for each in config.args])
+    python = WarmPython("tests.collected", environ={"COLLECTED": arguments})
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = shlex.join(python.command)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """The process that only hands out tests comes here, too."""
+    gc.disable()  # also where this file had been imported before the fork
     try:
         return (yield)
     finally:
@@ -99,6 +114,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     _set_aside_what_stays(None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Of a test that passes, one process of xdist tells the other that alone, and what took its time.
+
+    Each of pytest's five reports is written, sent and read in a millisecond: longer than many tests take.
+    """
+    option = item.config.option
+    if not hasattr(item.config, "workerinput") or option.verbose > 0 or option.xmlpath:
+        return None
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    passed = all(report.passed for report in reports)
+    for report in reports:
+        if not passed or report.when == "call" or report.sections or report.duration > 0.005:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -130,16 +162,16 @@ def _set_aside_what_stays(path: Path | None) -> None:
 
 
 @pytest.fixture
-def blocked() -> list[str]:
+def blocked(blockbuster: Watch) -> list[str]:
     """The blocking calls found so far. A test that provokes some clears it."""
-    return []
+    return blockbuster.blocked
 
 
 @pytest.fixture(autouse=True)
-def blockbuster(blocked: list[str]) -> Iterator[Watch]:
+def blockbuster() -> Iterator[Watch]:
     """Fails a test in which code of ours blocks the event loop, even if the error raised there has been muted."""
     blocking = watch()
-    blocking.blocked = blocked
+    blocking.blocked = blocked = []
     blocking.activate()
     yield blocking
     blocking.deactivate()
@@ -148,21 +180,17 @@ def blockbuster(blocked: list[str]) -> Iterator[Watch]:
 
 
 @pytest.fixture(autouse=True)
-def no_request_left() -> Iterator[None]:
-    """Fails a test behind which the log would still name its request: every line of a later test would be about it."""
-    before = REQUEST_ID.get()
-    yield
-    assert REQUEST_ID.get() == before, "a request is served in the caller's own context"
+def nothing_left() -> Iterator[None]:
+    """Fails a test behind which the log would still name its request, as every line of a later test would be about it.
 
-
-@pytest.fixture(autouse=True)
-def no_log_level_left() -> Iterator[None]:
-    """Fails a test behind which the process would log more, or less, than it did: later tests count what that costs."""
+    And one behind which the process would log more, or less, than it did: later tests count what that costs.
+    """
     root = logging.getLogger()
-    before = root.level
+    request, level = REQUEST_ID.get(), root.level
     yield
-    left, root.level = root.level, before
-    assert left == before, "the level of the root logger is not what it was: a framework has set up its own log"
+    left, root.level = root.level, level
+    assert REQUEST_ID.get() == request, "a request is served in the caller's own context"
+    assert left == level, "the level of the root logger is not what it was: a framework has set up its own log"
 
 
 @pytest.fixture(scope="session")

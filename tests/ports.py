@@ -3,17 +3,23 @@
 import itertools
 import os
 import socket
+from collections.abc import Iterator
+from functools import cache
 
 _FIRST, _COUNT = 10_000, 20_000
 """Below those that the kernel gives to whoever does not care: a client of another test would take one meanwhile."""
 
-_numbers = itertools.count(os.getpid() * 97)  # test runs side by side begin at different places
+
+@cache
+def _numbers(process: int) -> Iterator[int]:
+    """Processes side by side begin at different places."""
+    return itertools.count(process * 97)
 
 
 def free_port() -> int:
     """Nobody listens there, on 127.0.0.1, and this process is not told the same one again soon."""
     while True:
-        port = _FIRST + next(_numbers) % _COUNT
+        port = _FIRST + next(_numbers(os.getpid())) % _COUNT
         if _is_free(port):
             return port
 

@@ -195,7 +195,7 @@ def _started_proxy(folder: Path, app: str, port: int, environ: Mapping[str, str]
         yield url
 
 
-_PYTHON = WarmPython("litellm.proxy.proxy_server", "tests.proxy_pauses", environ=QUIET)
+_PYTHON = WarmPython("litellm.proxy.proxy_server", "tests.proxy_pauses", "tests.proxy_loaded", environ=QUIET)
 
 
 @contextmanager

@@ -101,9 +101,10 @@ def used() -> Iterator[str]:
     """`module.name` of everything in the package that calls a function of `re`."""
     for path in PACKAGE.rglob("*.py"):
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for statement in ast.parse(path.read_text()).body:
+        text = path.read_text()
+        for statement in ast.parse(text).body if "re." in text else ():
             for node in ast.walk(statement):
-                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "re" and node.attr in CALLS:
+                if isinstance(node, ast.Attribute) and node.attr in CALLS and ast.unparse(node.value) == "re":
                     yield f"{module}.{_name(statement)}"
 
 

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import openai
 import pytest
+import typer.main
 
+from crplugins.cli import app
 from crplugins.cli.app import run as run_command
 from crplugins.cli.startup_log import STARTING
 from tests.keys.conftest import NOW
@@ -22,6 +25,16 @@ from tests.warm import PYTHON, warm_crplugins
 SECONDS_TO_START = 300  # litellm's import alone takes a minute on a machine that others keep busy
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _shared(make: Callable[[Iterable[str]], typer.Typer]) -> Callable[[Iterable[str]], typer.Typer]:
+    made = cache(make)
+    return lambda names: made(tuple(names))
+
+
+# Typer builds all commands for each call of one: ten times as long as most of them take, and once per process elsewhere.
+typer.main.get_command = cache(typer.main.get_command)
+app.command_line = _shared(app.command_line)
 
 
 def until(holds: Callable[[], bool], seconds: float = 120) -> None:

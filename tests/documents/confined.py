@@ -54,9 +54,20 @@ def refused(told: tuple[str, ...]) -> frozenset[str]:
     allowed = closure(told)
     return frozenset(
         module
-        for module, distributions in packages_distributions().items()
+        for module, distributions in _installed().items()
         if module.isidentifier() and not allowed & {canonicalize_name(name) for name in distributions}
     )
+
+
+@cache
+def _installed() -> Mapping[str, list[str]]:
+    """The distributions of each top-level module. Half a second: it reads what each of them has installed."""
+    return packages_distributions()
+
+
+@cache
+def _needed(name: str) -> tuple[Requirement, ...]:
+    return tuple(map(Requirement, requires(name) or ()))
 
 
 def closure(told: Iterable[str]) -> set[str]:
@@ -70,9 +81,9 @@ def closure(told: Iterable[str]) -> set[str]:
             continue
         seen.add(state)
         try:
-            needed = [Requirement(each) for each in requires(requirement.name) or ()]
+            needed = _needed(requirement.name)
         except PackageNotFoundError:
-            needed = [Requirement(each) for each in _BEYOND.get(state[0], ())]
+            needed = tuple(map(Requirement, _BEYOND.get(state[0], ())))
         waiting += [each for each in needed if _applies(each, requirement.extras)]
     return {name for name, _ in seen}
 

@@ -39,7 +39,8 @@ def test_its_own_tests_pass_on_what_was_installed(package: str, installed: Path,
 
 
 def test_the_types_of_all_are_strict(installed: Path, tmp_path: Path) -> None:
-    """All at once: nearly all the time goes into what they import."""
+    """All at once, without what crplugins imports of others: nearly all the time goes into what they import."""
+    (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = skip\n[mypy-crplugins.*]\nfollow_imports = silent\n")
     packages = [word for name in PACKAGES.values() for word in ("-p", name)]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir=/dev/null", *packages],

@@ -24,21 +24,23 @@ _HERE = Path(__file__).parent
 INSTALLED = Path(sys.executable).with_name("crplugins")
 """The command as pip has made it."""
 
-_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-_RUN = os.environ["PYTEST_XDIST_TESTRUNUID"] if _WORKER else uuid.uuid4().hex
-_OWNER = os.getppid() if _WORKER else os.getpid()
-"""The process that lives as long as the run: pytest's own, which starts the workers of xdist."""
+_RUN = os.environ.setdefault("TESTS_RUN", f"{uuid.uuid4().hex[:12]} {os.getpid()}")
+"""A name of the run, and the process that lives as long: pytest's own, which starts the workers of xdist."""
 
 
 class WarmPython:
     """Starts with the first command of any worker, serves all of them, and ends when the run does, however that ends.
 
-    `environ` are the variables that it has while it imports, beside those of the tests.
+    `environ` are the variables that it has while it imports, beside those of the tests. What `behind` has imported is
+    there: it is forked from that one.
     """
 
-    def __init__(self, *modules: str, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, *modules: str, environ: Mapping[str, str] = MappingProxyType({}), behind: "WarmPython | None" = None
+    ) -> None:
         self._modules = modules
         self._environ = environ
+        self._behind = behind
         self._command: list[str] = []
 
     @property
@@ -49,9 +51,10 @@ class WarmPython:
 
     def _started(self) -> Path:
         """Where it listens. It imports while others go on, and answers then."""
-        kind = hashlib.sha256(repr((self._modules, sorted(self._environ.items()))).encode()).hexdigest()
+        before = self._behind._modules if self._behind else ()
+        kind = hashlib.sha256(repr((before, self._modules, sorted(self._environ.items()))).encode()).hexdigest()
         # Not in pytest's folder: the path of a socket has 107 bytes at most.
-        folder = Path(tempfile.gettempdir(), f"warm-{_RUN[:12]}-{kind[:8]}")
+        folder = Path(tempfile.gettempdir(), f"warm-{_RUN.split()[0]}-{kind[:8]}")
         folder.mkdir(exist_ok=True)
         address = folder / "socket"
         with (folder / "lock").open("w") as lock:
@@ -61,8 +64,9 @@ class WarmPython:
         return address
 
     def _start(self, address: Path) -> None:
+        python = self._behind.command if self._behind else [sys.executable]
         process = subprocess.Popen(
-            [sys.executable, str(_HERE / "server.py"), str(address), str(_OWNER), *self._modules],
+            [*python, str(_HERE / "server.py"), str(address), _RUN.split()[1], *self._modules],
             cwd=_HERE.parents[1],
             env=os.environ | self._environ,
             stdin=subprocess.DEVNULL,
@@ -84,7 +88,7 @@ PYTHON = WarmPython("tests.gateway_loaded")
 LITELLM = WarmPython("tests.litellm_loaded")
 """One in which litellm is loaded and nothing of ours, which takes seven seconds of CPU."""
 
-_BOTH = WarmPython("tests.gateway_loaded", "tests.litellm_loaded")
+_BOTH = WarmPython("tests.gateway_loaded", behind=LITELLM)
 
 
 def warm_crplugins(*arguments: object, litellm: bool = False) -> list[str]:

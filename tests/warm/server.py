@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def _become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environ"])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in sys.path]
-    first, *arguments = order["arguments"]
+    first, *arguments = order["arguments"][
+        order["arguments"][0] == "-u" :
+    ]  # xdist's, which writes to the files themselves
     if first in ("-m", "-c"):
         what, *arguments = arguments
         sys.path[:1] = [order["folder"] if first == "-m" else "", *paths]
@@ -92,7 +95,8 @@ def _become(order: dict[str, Any]) -> None:
     if first == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     elif first == "-c":
-        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+        sys.modules["__main__"] = types.ModuleType("__main__")  # not this file, which multiprocessing would run again
+        exec(compile(what, "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
         runpy.run_path(what, run_name="__main__")
 

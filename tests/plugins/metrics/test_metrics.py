@@ -4,7 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-from inline_snapshot import snapshot
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
@@ -23,34 +22,32 @@ def added_by(metrics: Metrics, exchange) -> dict[str, float]:
 
 
 def test_a_streamed_request_is_counted_in_these_series():
-    assert added_by(Metrics(["m"], ["team-a"]), finished()) == snapshot(
-        {
-            'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
-            'crplugins_request_duration_seconds_count{endpoint="chat",model="m",outcome="ok",stream="true"}': 1.0,
-            'crplugins_request_duration_seconds_sum{endpoint="chat",model="m",outcome="ok",stream="true"}': 0.501,
-            'crplugins_time_to_first_token_seconds_count{model="m"}': 1.0,
-            'crplugins_time_to_first_token_seconds_sum{model="m"}': 0.3,
-            'crplugins_time_per_output_token_seconds_count{model="m"}': 1.0,
-            'crplugins_time_per_output_token_seconds_sum{model="m"}': 0.003389831,
-            'crplugins_stream_max_gap_seconds_count{model="m"}': 1.0,
-            'crplugins_stream_max_gap_seconds_sum{model="m"}': 0.15,
-            "crplugins_overhead_seconds_count": 1.0,
-            "crplugins_overhead_seconds_sum": 0.003,
-            'crplugins_input_tokens_total{key_id="team-a",model="m"}': 900.0,
-            'crplugins_output_tokens_total{key_id="team-a",model="m"}': 60.0,
-            'crplugins_cached_input_tokens_total{key_id="team-a",model="m"}': 512.0,
-            'crplugins_cache_write_input_tokens_total{key_id="team-a",model="m"}': 7.0,
-            'crplugins_reasoning_output_tokens_total{key_id="team-a",model="m"}': 20.0,
-            'crplugins_cost_usd_total{key_id="team-a",model="m"}': 0.000171,
-            'crplugins_request_input_tokens_count{model="m"}': 1.0,
-            'crplugins_request_input_tokens_sum{model="m"}': 900.0,
-            'crplugins_request_output_tokens_count{model="m"}': 1.0,
-            'crplugins_request_output_tokens_sum{model="m"}': 60.0,
-            'crplugins_upstream_attempts_total{error_type="",kind="initial",model="m",provider="openai"}': 1.0,
-            'crplugins_upstream_duration_seconds_count{model="m",provider="openai"}': 1.0,
-            'crplugins_upstream_duration_seconds_sum{model="m",provider="openai"}': 0.498,
-        }
-    )
+    assert added_by(Metrics(["m"], ["team-a"]), finished()) == {
+        'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
+        'crplugins_request_duration_seconds_count{endpoint="chat",model="m",outcome="ok",stream="true"}': 1.0,
+        'crplugins_request_duration_seconds_sum{endpoint="chat",model="m",outcome="ok",stream="true"}': 0.501,
+        'crplugins_time_to_first_token_seconds_count{model="m"}': 1.0,
+        'crplugins_time_to_first_token_seconds_sum{model="m"}': 0.3,
+        'crplugins_time_per_output_token_seconds_count{model="m"}': 1.0,
+        'crplugins_time_per_output_token_seconds_sum{model="m"}': 0.003389831,
+        'crplugins_stream_max_gap_seconds_count{model="m"}': 1.0,
+        'crplugins_stream_max_gap_seconds_sum{model="m"}': 0.15,
+        "crplugins_overhead_seconds_count": 1.0,
+        "crplugins_overhead_seconds_sum": 0.003,
+        'crplugins_input_tokens_total{key_id="team-a",model="m"}': 900.0,
+        'crplugins_output_tokens_total{key_id="team-a",model="m"}': 60.0,
+        'crplugins_cached_input_tokens_total{key_id="team-a",model="m"}': 512.0,
+        'crplugins_cache_write_input_tokens_total{key_id="team-a",model="m"}': 7.0,
+        'crplugins_reasoning_output_tokens_total{key_id="team-a",model="m"}': 20.0,
+        'crplugins_cost_usd_total{key_id="team-a",model="m"}': 0.000171,
+        'crplugins_request_input_tokens_count{model="m"}': 1.0,
+        'crplugins_request_input_tokens_sum{model="m"}': 900.0,
+        'crplugins_request_output_tokens_count{model="m"}': 1.0,
+        'crplugins_request_output_tokens_sum{model="m"}': 60.0,
+        'crplugins_upstream_attempts_total{error_type="",kind="initial",model="m",provider="openai"}': 1.0,
+        'crplugins_upstream_duration_seconds_count{model="m",provider="openai"}': 1.0,
+        'crplugins_upstream_duration_seconds_sum{model="m",provider="openai"}': 0.498,
+    }
 
 
 def test_a_plain_answer_has_no_timings_of_a_stream():
@@ -201,14 +198,12 @@ def test_tokens_and_cost_are_exactly_those_of_the_records():
 
 def test_an_answer_from_a_cache_has_counters_of_its_own_and_costs_nothing():
     added = added_by(Metrics(["m"], ["team-a"]), finished(stream=False, usage_source="cache", attempts=[]))
-    assert {name: by for name, by in added.items() if "_seconds" not in name} == snapshot(
-        {
-            'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
-            'crplugins_cache_answers_total{key_id="team-a",model="m"}': 1.0,
-            'crplugins_cache_answer_input_tokens_total{key_id="team-a",model="m"}': 900.0,
-            'crplugins_cache_answer_output_tokens_total{key_id="team-a",model="m"}': 60.0,
-        }
-    )
+    assert {name: by for name, by in added.items() if "_seconds" not in name} == {
+        'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
+        'crplugins_cache_answers_total{key_id="team-a",model="m"}': 1.0,
+        'crplugins_cache_answer_input_tokens_total{key_id="team-a",model="m"}': 900.0,
+        'crplugins_cache_answer_output_tokens_total{key_id="team-a",model="m"}': 60.0,
+    }
 
 
 def test_every_call_of_a_provider_is_counted_and_timed():
@@ -218,17 +213,15 @@ def test_every_call_of_a_provider_is_counted_and_timed():
         Attempt("azure", "fallback", 100.3, None),
     ]
     added = added_by(Metrics(["m"]), finished(attempts=attempts))
-    assert {name: by for name, by in added.items() if "upstream" in name} == snapshot(
-        {
-            'crplugins_upstream_attempts_total{error_type="upstream_429",kind="initial",model="m",provider="openai"}': 1.0,
-            'crplugins_upstream_attempts_total{error_type="upstream_5xx",kind="retry",model="m",provider="openai"}': 1.0,
-            'crplugins_upstream_attempts_total{error_type="",kind="fallback",model="m",provider="azure"}': 1.0,
-            'crplugins_upstream_duration_seconds_count{model="m",provider="openai"}': 2.0,
-            'crplugins_upstream_duration_seconds_sum{model="m",provider="openai"}': 0.3,
-            'crplugins_upstream_duration_seconds_count{model="m",provider="azure"}': 1.0,
-            'crplugins_upstream_duration_seconds_sum{model="m",provider="azure"}': 0.201,
-        }
-    )
+    assert {name: by for name, by in added.items() if "upstream" in name} == {
+        'crplugins_upstream_attempts_total{error_type="upstream_429",kind="initial",model="m",provider="openai"}': 1.0,
+        'crplugins_upstream_attempts_total{error_type="upstream_5xx",kind="retry",model="m",provider="openai"}': 1.0,
+        'crplugins_upstream_attempts_total{error_type="",kind="fallback",model="m",provider="azure"}': 1.0,
+        'crplugins_upstream_duration_seconds_count{model="m",provider="openai"}': 2.0,
+        'crplugins_upstream_duration_seconds_sum{model="m",provider="openai"}': 0.3,
+        'crplugins_upstream_duration_seconds_count{model="m",provider="azure"}': 1.0,
+        'crplugins_upstream_duration_seconds_sum{model="m",provider="azure"}': 0.201,
+    }
 
 
 def test_providers_and_statuses_without_end_are_counted_as_other():
