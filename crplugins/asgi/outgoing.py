@@ -321,6 +321,7 @@ class Outgoing:
                     kind = message["type"]
                     if kind == START:
                         self.answer = "begun"
+                        self._exchange.received = False  # what a boundary inside has sent was held here until now
                     elif kind in _WHOLE_BODIES or (kind == BODY and not message.get("more_body", False)):
                         self.answer = "complete"
                 await self._send(message)

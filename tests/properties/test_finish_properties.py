@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from crplugins.asgi.middleware import PluginMiddleware
@@ -180,7 +180,17 @@ async def run(app: Inner, plugins: list[Planned], split: int, client: Client) ->
     return call, error
 
 
+QUIET = Plan(observes=False, reads_body=False, rewrites=False, waits=0, fails="", error=LookupError, replies="")
+
+
 @given(apps, st.lists(plans, min_size=1, max_size=4), st.integers(0, 5), clients)
+# The boundary outside makes one document of the stream, and has sent its start alone when the client goes.
+@example(
+    Inner(reads=False, content_type=EVENT_STREAM, sends=0, listens=False, error=None, stubborn=False),
+    [replace(QUIET, reads_body=True, rewrites=True), replace(QUIET, replies="stream")],
+    1,
+    Client(does="cancel", after=4, lockstep=True, spec_version="2.3", chunks=[b'{"model": "m"}']),
+)
 def test_every_plugin_entered_finishes_once_and_in_reverse(
     app: Inner, chosen: list[Plan], split: int, client: Client
 ) -> None:
