@@ -224,7 +224,7 @@ def check_declared(headers: Collection[Header], limit: int) -> None:
     """Raise for a body that is announced as one that cannot be read, before reading any of it."""
     fields = dict(headers)
     size, kind = fields.get(b"content-length", b""), fields.get(b"content-type", b"")
-    is_plain = size.isdigit() and int(size) <= limit and b";" not in kind and b"content-encoding" not in fields
+    is_plain = size.isdigit() and int(size) <= limit and kind.find(b";") < 0 and b"content-encoding" not in fields
     if not is_plain or len(fields) < len(headers):  # one of them may stand twice
         check_declared_length(headers, limit)
         check_declared_coding(headers)

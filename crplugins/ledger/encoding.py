@@ -32,7 +32,7 @@ def encode(record: UsageRecord) -> bytes:
         line = _encode(record)
     except UnicodeEncodeError:
         return _encode(_cleaned(record))
-    if len(line) > _LONG_LINE or (b"\\" in line and b"\\u0000" in line) or not _counts_fit(record):
+    if len(line) > _LONG_LINE or line.find(b"\\u0000") >= 0 or not _counts_fit(record):
         return _encode(_cleaned(record))
     return line
 

@@ -84,7 +84,8 @@ _NUMERIC: Final = b"0123456789,[] \t\r\n"
 
 
 def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
-    if messages[:1] == b"[" and not messages[:64].translate(None, _NUMERIC) and not messages.translate(None, _NUMERIC):
+    are_numbers = messages[:1] == b"[" and messages[1:2] != b"{" and not messages[:64].translate(None, _NUMERIC)
+    if are_numbers and not messages.translate(None, _NUMERIC):
         units = (messages.count(b",") + 1) * UNITS  # numbers of tokens, and not their digits
     else:
         units = weight_of_json(messages)

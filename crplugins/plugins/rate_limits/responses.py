@@ -38,7 +38,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
 
 def without_rate_limit_headers(headers: Sequence[Header]) -> list[Header]:
     """The headers without those of an app or a provider, which are not about the caller's limits."""
-    if _IN_PREFIXES not in b"\n".join([*map(itemgetter(0), headers)]):
+    if b"\n".join([*map(itemgetter(0), headers)]).find(_IN_PREFIXES) < 0:
         return [*headers]
     return [header for header in headers if not header[0].startswith(_PREFIXES)]
 
