@@ -6,7 +6,6 @@ SQLite would read the JSON itself, but looks through the whole line for each col
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from math import nan
 from operator import attrgetter
 from typing import Any, Final
 
@@ -22,15 +21,10 @@ _Line: Final = msgspec.defstruct(
         ("ended_at", float),
         ("tags", msgspec.Raw),
         ("usage", _Tokens),
-        ("stream", bool),
-        *((name, Any, None) for name in COLUMNS if name not in (*TOKENS, "started_at", "ended_at", "tags", "stream")),
+        *((name, Any, None) for name in COLUMNS if name not in (*TOKENS, "started_at", "ended_at", "tags")),
     ],
 )
 _decode: Final = msgspec.json.Decoder(_Line).decode
-_NULL: Final = nan
-"""SQLite stores it as NULL. For a value that is None, or true or false, its driver first looks for who adapts it: the
-dozen of them in a row took a sixth of its insert."""
-
 _values: Final = attrgetter(*(f"usage.{name}" if name in TOKENS else name for name in COLUMNS))
 
 
@@ -49,8 +43,8 @@ def _values_of(line: bytes) -> tuple[Any, ...]:
     row: Any = _decode(line)
     row.started_at, row.ended_at = _moment(row.started_at), _moment(row.ended_at)
     row.tags = bytes(row.tags).decode()
-    row.stream = int(row.stream)
-    return tuple([_NULL if value is None else value for value in _values(row)])
+    values: tuple[Any, ...] = _values(row)
+    return values
 
 
 def _moment(seconds: float) -> str:
