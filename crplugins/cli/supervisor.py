@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -26,11 +26,14 @@ from crplugins.cli.drain import DrainingConfig
 from crplugins.cli.signals import Hangups
 from crplugins.cli.start import Start
 from crplugins.cli.watch import FileWatch
-from crplugins.cli.worker import Conclude, Prepare, Ready, ReloadAnswer, ReloadAsked, Worker
+from crplugins.cli.worker import Conclude, Concluded, Prepare, Ready, ReloadAnswer, ReloadAsked, Worker
 from crplugins.homes.gateway.reloading import LoadedAs, Loads, Reloaded, log, problems_of
 
 RELOAD_SECONDS: Final = 120.0
 """How long all workers may take to open what a configuration needs: litellm's import alone may take ten."""
+
+CONCLUDED_SECONDS: Final = 5.0
+"""For a worker to serve by a configuration that it has open: it takes milliseconds, and one that hangs keeps nobody."""
 
 PAUSE_SECONDS: Final = 10.0
 """Until a worker is started again that could not start: a start takes seconds of a CPU."""
@@ -206,8 +209,11 @@ class Supervisor(Multiprocess):
                 self._start, self._watches = start, config.server.watch  # also for a worker that has died meanwhile
         except Exception as error:
             reloaded = Reloaded(problems=problems_of(error))
-        for process in self.processes:  # before anything else that could fail: they have it open, and wait
-            _send(process, Conclude(self._number, reloaded))
+        conclude = Conclude(self._number, reloaded)  # before anything else that could fail: they have it open, and wait
+        told = [process for process in self.processes if _send(process, conclude)]
+        if not reloaded.problems:
+            with self._going_on("whether all workers have followed is not known"):
+                self._wait_for_all(told)
         self._loads.note(reloaded)
         log(reloaded, why)
         if reloaded.problems:
@@ -224,7 +230,7 @@ class Supervisor(Multiprocess):
             if signal.SIGTERM in self.signal_queue or signal.SIGINT in self.signal_queue:
                 return Reloaded(problems=["the gateway is ending"])
             for process, ready in self._listen(0.1):
-                if ready.number == self._number and process in waiting:
+                if isinstance(ready, Ready) and ready.number == self._number and process in waiting:
                     waiting.remove(process)
                     first = ready.reloaded
                     if first.problems:
@@ -232,8 +238,17 @@ class Supervisor(Multiprocess):
             waiting = [process for process in waiting if process.process.is_alive()]
         return first
 
-    def _listen(self, seconds: float) -> list[tuple[WorkerProcess, Ready]]:
-        """What workers have said that are ready; what they ask is kept."""
+    def _wait_for_all(self, told: Sequence[WorkerProcess]) -> None:
+        """Until they serve by what is concluded: who is answered that it counts may ask any of them next."""
+        waiting, until = list(told), time.monotonic() + CONCLUDED_SECONDS
+        while waiting and time.monotonic() < until:
+            for process, said in self._listen(0.1):
+                if said == Concluded(self._number) and process in waiting:
+                    waiting.remove(process)
+            waiting = [process for process in waiting if process.process.is_alive()]
+
+    def _listen(self, seconds: float) -> list[tuple[WorkerProcess, Ready | Concluded]]:
+        """What workers have said that are ready, or have concluded; what they ask is kept."""
         by_channel = {process.channel: process for process in self.processes if not process.channel.closed}
         said = []
         for channel in wait(list(by_channel), seconds):

@@ -69,6 +69,13 @@ class Conclude:
     reloaded: Reloaded
 
 
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """To the supervisor: the next request to this worker is served as it was told."""
+
+    number: int
+
+
 class Worker:
     """
     Args:
@@ -167,6 +174,7 @@ class WorkerReloads(Reloads):
             logger.exception("this worker cannot serve as the others do, and another takes its place")
             signal.raise_signal(signal.SIGTERM)
         self.gateway.loads.note(message.reloaded)
+        self._channel.send(Concluded(message.number))
 
     async def _follow(self, reloaded: Reloaded) -> None:
         if self._prepared is None:

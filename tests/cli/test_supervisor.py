@@ -18,7 +18,7 @@ import crplugins.cli.supervisor
 from crplugins.cli.drain import EndOfRun
 from crplugins.cli.start import Start
 from crplugins.cli.supervisor import Supervisor
-from crplugins.cli.worker import Conclude, Prepare, Ready
+from crplugins.cli.worker import Conclude, Concluded, Prepare, Ready, ReloadAnswer, ReloadAsked
 from crplugins.homes.gateway.reloading import Reloaded
 from tests.cli.conftest import until
 from tests.cli.test_serve_reload import KEY, QUESTION, plain, ready_everywhere, serves
@@ -125,6 +125,8 @@ class Fake:
     def __init__(self, *, alive: bool = True) -> None:
         self.channel, self.theirs = Pipe()
         self.alive, self.exitcode, self.told = alive, None, []
+        self.follows = threading.Event()
+        self.follows.set()
         self.process = SimpleNamespace(is_alive=lambda: self.alive)
         threading.Thread(target=self._answer, daemon=True).start()
 
@@ -137,6 +139,9 @@ class Fake:
             self.told.append(message)
             if isinstance(message, Prepare):
                 self.theirs.send(Ready(message.number, Reloaded(changes=["a"])))
+            elif isinstance(message, Conclude):
+                self.follows.wait(30)
+                self.theirs.send(Concluded(message.number))
 
     def is_alive(self, timeout: float) -> bool:
         return self.alive
@@ -211,6 +216,21 @@ def test_whatever_fails_at_a_reload_workers_are_told_the_same_and_the_supervisor
         supervisor.handle_hup()
         assert supervisor._loads.successful
         assert not supervisor.should_exit.is_set()
+
+
+def test_who_asked_for_a_reload_is_answered_when_all_workers_serve_by_it(folder):
+    """A client that then asks another worker would be served by the configuration before."""
+    asks, slow = Fake(), Fake()
+    slow.follows.clear()
+    with supervising(folder, asks, slow) as supervisor:
+        asks.theirs.send(ReloadAsked(1, "POST /admin/reload"))
+        looking = threading.Thread(target=supervisor.keep_subprocess_alive)
+        looking.start()
+        until(lambda: any(isinstance(each, Conclude) for each in slow.told))
+        assert not any(isinstance(each, ReloadAnswer) for each in asks.told)
+        slow.follows.set()
+        looking.join(30)
+        until(lambda: [each.number for each in asks.told if isinstance(each, ReloadAnswer)] == [1])
 
 
 def test_a_worker_for_which_there_is_no_room_is_started_when_there_is(folder, monkeypatch, caplog):
