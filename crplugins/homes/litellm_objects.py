@@ -77,18 +77,39 @@ def _usages(answer: Any) -> Iterator[Any]:
         yield from usages_of_choice(choice)
 
 
-def reported_in_chunks(chunks: Sequence[Any], summed: Any = None) -> Any:
+def reported_in_chunks(chunks: Sequence[Any]) -> Any:
     """What the provider has reported of a stream, given the chunks that litellm keeps; None if it has not.
 
-    litellm's sum adds the total up anew, and so loses the output that some providers count nowhere else. But where the
-    halves came in two chunks (Anthropic), it alone has both: `summed` is that sum.
+    The last report holds: litellm's own sum adds the total up anew, and so loses the output that some providers count
+    nowhere else. But the input does not shrink while an answer is written. Anthropic's streams count it at their start,
+    and some servers then write null or 0 for it, which litellm takes for their last word.
     """
-    for chunk in reversed(chunks):
-        reported = reported_in(chunk)
-        if reported is not None:
-            counted = read_usage(reported).counted()
-            return reported if summed is None or (counted is not None and counted.input_tokens) else summed
-    return None
+    last = next((told for chunk in reversed(chunks) if (told := reported_in(chunk)) is not None), None)
+    # Where litellm itself puts Anthropic's: all the other places would be looked at for each chunk.
+    first = next((told for chunk in chunks if (told := field_of(chunk, "usage")) is not None), None)
+    return _with_input_of(first, last)
+
+
+def _with_input_of(first: Any, last: Any) -> Any:
+    """The last report of a stream, with the input that the first one has counted where that is more."""
+    if first is None or first is last or not hasattr(last, "model_copy") or _input_of(first) <= _input_of(last):
+        return last
+    counts = {name: told for name in _INPUT_SIDE if (told := field_of(first, name)) is not None}
+    output = (field_of(last, "total_tokens") or 0) - (field_of(last, "prompt_tokens") or 0)
+    return last.model_copy(update={**counts, "total_tokens": _input_of(first) + output})
+
+
+def _input_of(usage: Any) -> int:
+    counted = read_usage(usage).counted()
+    return 0 if counted is None else counted.input_tokens
+
+
+_INPUT_SIDE: Final = (
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 
 
 def note_usage(exchange: Exchange, usage: Any, answer: Any = None, *, estimated: bool = False) -> None:
@@ -103,11 +124,12 @@ def note_usage(exchange: Exchange, usage: Any, answer: Any = None, *, estimated:
 def note_unfinished(exchange: Exchange, chunks: Sequence[Any]) -> None:
     """Keep what the provider had told in these chunks of a stream that has not come to its end, and how early."""
     said = Said()
+    first = None
     for chunk in list(chunks):
         said.hear(_said(chunk.choices))
-        counted = read_usage(reported_in(chunk)).counted()
-        if counted is not None:
-            exchange.counted(counted, "provider")
+        if (told := reported_in(chunk)) is not None:
+            first = told if first is None else first
+            note_usage(exchange, _with_input_of(first, told))
             exchange.counted_to = said.mark()
 
 

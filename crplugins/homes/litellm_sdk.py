@@ -239,7 +239,7 @@ def _note_reported(exchange: Exchange, call: CallFacts, response: Any) -> None:
     if not exchange.stream:
         note_usage(exchange, found)
     elif call.stream is not None:
-        note_usage(exchange, reported_in_chunks(call.stream.chunks, found))
+        note_usage(exchange, reported_in_chunks(call.stream.chunks))
     elif _asked(call.reported):
         note_usage(exchange, found)
 

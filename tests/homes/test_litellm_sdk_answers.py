@@ -12,6 +12,7 @@ import pytest
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.record import UsageRecord
 from crplugins.testing import FakeProvider, Script
+from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network
 litellm = pytest.importorskip("litellm")
@@ -265,6 +266,20 @@ async def test_what_the_provider_had_told_before_is_kept(provider: FakeProvider,
     (record,) = await settled(records, 1)
     assert (record.usage.input_tokens, record.usage_source) == (4321, "estimated")
     assert 50 <= record.usage.output_tokens <= 80
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_the_input_that_a_stream_counts_at_its_start_holds(
+    provider: FakeProvider, records: list[UsageRecord], end: dict[str, Any]
+) -> None:
+    provider.enqueue(counted_at_the_start(end))
+    base = provider.base_url.removesuffix("/v1")
+    asked = call(provider, model="anthropic/m-claude", api_base=base, stream=True)
+    async for _ in await litellm.acompletion(**asked, stream_options={"include_usage": True}):
+        pass
+    [record] = await settled(records, 1)
+    assert (record.usage.input_tokens, record.usage.cached_input_tokens) == (INPUT, 7)
+    assert (record.usage.output_tokens, record.usage_source) == (OUTPUT, "provider")
 
 
 @pytest.mark.parametrize("dropped", [False, True])

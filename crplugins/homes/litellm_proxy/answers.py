@@ -257,7 +257,7 @@ def is_made_up(exchange: Exchange, chunk: Any) -> bool:
     chunks = _chunks_of_last_attempt(exchange)
     if chunks is None:
         return False
-    reported = reported_in_chunks(chunks, chunk.usage)
+    reported = reported_in_chunks(chunks)
     if reported is None:
         return True
     chunk.usage = reported  # LiteLLM adds the total up anew

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from crplugins.testing import FakeProvider, Script
+from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
@@ -29,6 +30,7 @@ OURS: dict[str, Any] = {
 SERVED: dict[str, Any] = {
     "down": {"model": "openai/m-down"},
     "dear": {"model": "hosted_vllm/m-dear", "input_cost_per_token": 1e-3, "output_cost_per_token": 3e-3},
+    "claude": {"model": "anthropic/m-claude"},
     "pair": [
         {"model": "openai/m-down", "weight": 1},
         {"model": "openai/m-spare", "weight": 2, "input_cost_per_token": 4e-5, "output_cost_per_token": 5e-5},
@@ -142,6 +144,20 @@ async def test_a_fallback_to_another_group_is_recorded_and_priced_as_what_served
     assert (record["outcome"], record["usage_source"], tokens(record)) == ("ok", "provider", told)
     assert record["cost_micro_usd"] == 1000 * told[0] + 3000 * told[1]
     assert record["attempts"] == provider.received > 1
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_the_input_that_a_stream_counts_at_its_start_holds(
+    proxy: Proxy, provider: FakeProvider, end: dict[str, Any]
+) -> None:
+    provider.script("m-claude", counted_at_the_start(end))
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    answer, record = await ask(proxy, "claude", f"Count {end}", **options)
+    assert (record["usage"]["cached_input_tokens"], tokens(record)) == (7, (INPUT, OUTPUT))
+    assert record["usage_source"] == "provider"
+    shown = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")][-1]["usage"]
+    counts = shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]
+    assert counts == (INPUT, OUTPUT, INPUT + OUTPUT)
 
 
 @pytest.mark.parametrize("stream", [False, True])
