@@ -10,6 +10,7 @@ Whoever mounts plugins in an app of theirs has pinned some of them, and pip leav
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -89,6 +90,7 @@ def serve() -> None:
                 for key in (KEY, token):
                     answer = ask(f"{url}/v1/chat/completions", key, model="demo/echo", messages=[QUESTION])
                     assert answer["choices"][0]["finish_reason"] == "stop"
+                assert all(closes_behind_a_stream(url) for _ in range(2))
                 assert "/admin/keys" in ask(f"{url}/openapi.json")["paths"]
                 with Path(folder, "gateway.yaml").open("a") as file:
                     file.write("aliases: {fast: demo/echo}\n")
@@ -98,6 +100,16 @@ def serve() -> None:
                 process.terminate()
         subprocess.run([crplugins, "usage", "--by", "key"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     print("crplugins serves with the oldest versions that it allows")
+
+
+def closes_behind_a_stream(url: str) -> bool:
+    """Whether a client that asks for it with `connection: close` reads the end well before a kept connection's."""
+    body = json.dumps({"model": "demo/echo", "messages": [QUESTION], "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n"
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client, client.makefile("rb") as answer:
+        client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        return answer.read().endswith(b"0\r\n\r\n")
 
 
 def is_served(url: str, model: str) -> bool:
