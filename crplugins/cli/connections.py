@@ -38,7 +38,7 @@ logger = logging.getLogger("crplugins.server")
 MOST_PIPELINED: Final = 32
 """Requests of one connection that wait for the answer to an earlier one."""
 
-_LINGER_SECONDS: Final = 2.0
+LINGER_SECONDS: Final = 2.0
 """How long a refused client is still read from: closed at once, it would be reset before it has read the refusal."""
 
 _LOG_SECONDS: Final = 60.0
@@ -51,6 +51,21 @@ RUNNING: Final = (3, 0.0)
 
 Stage = Literal["answering", "idle", "head", "body", "rest", "end"]
 """What a connection waits for: the app; a next request; a head; a body; a body's rest behind its answer; its end."""
+
+
+class OpenConnection:
+    """One of them, as far as there may be too many."""
+
+    transport: asyncio.Transport
+    client: tuple[str, int] | None
+
+    def urgency(self) -> tuple[int, float]:
+        """How soon the connection gives way to a new one, the smallest first."""
+        raise NotImplementedError
+
+    def turn_away(self, error: GatewayError) -> None:
+        """Refuses a connection for which there is no room."""
+        raise NotImplementedError
 
 
 class OpenConnections:
@@ -68,20 +83,20 @@ class OpenConnections:
         self.server: ServerState | None = None
         """What uvicorn knows of them all; None before the first connection."""
         self._clock = clock
-        self._next: list[BoundedHTTP] = []
+        self._next: list[OpenConnection] = []
         """Those that gave way least urgently a moment ago, the next one last. Looking at all of them for each new
         connection would be dear just when there are many."""
         self._log_at: dict[str, float] = {}
 
-    def opened(self, connection: "BoundedHTTP", all_open: Iterable[object], count: int) -> None:
+    def opened(self, connection: OpenConnection, all_open: Iterable[object], count: int) -> None:
         """One of `count` that are open now, itself included."""
         if count <= self.bounds.connections:
             return
         error = too_many_connections()
         self.warn(f"{self.bounds.connections} connections are open, {self.bounds.why}", connection.client)
         if not self._next:
-            waiting = (each for each in all_open if isinstance(each, BoundedHTTP) and each is not connection)
-            self._next = heapq.nsmallest(_AT_ONCE, waiting, key=BoundedHTTP.urgency)[::-1]
+            waiting = (each for each in all_open if isinstance(each, OpenConnection) and each is not connection)
+            self._next = heapq.nsmallest(_AT_ONCE, waiting, key=lambda each: each.urgency())[::-1]
         while self._next:
             oldest = self._next.pop()
             if oldest.urgency() < RUNNING:
@@ -107,7 +122,7 @@ class OpenConnections:
             logger.warning("%s is refused before its request is read: %s", client[0] if client else "a client", reason)
 
 
-class BoundedHTTP(HttpToolsProtocol):
+class BoundedHTTP(HttpToolsProtocol, OpenConnection):
     """A connection. Made by uvicorn, with `connections` bound beforehand (`functools.partial`)."""
 
     def __init__(
@@ -259,7 +274,6 @@ class BoundedHTTP(HttpToolsProtocol):
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def urgency(self) -> tuple[int, float]:
-        """How soon the connection gives way to a new one, the smallest first."""
         if self.transport.is_closing():
             return RUNNING  # makes room already
         if self.cycle is None:
@@ -270,7 +284,6 @@ class BoundedHTTP(HttpToolsProtocol):
         return (2, self._due) if self.flow.write_paused else RUNNING
 
     def turn_away(self, error: GatewayError) -> None:
-        """Refuses a connection for which there is no room."""
         self._answer(error)
         self.transport.close()
 
@@ -313,6 +326,8 @@ class BoundedHTTP(HttpToolsProtocol):
             self._end_head()
         elif self._stage == "body":
             self._end_body()
+        elif self._stage == "end" and not self.transport.can_write_eof():
+            self.transport.close()  # with TLS's own word for the end
         else:
             self.transport.abort()
 
@@ -360,5 +375,6 @@ class BoundedHTTP(HttpToolsProtocol):
         ]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", error.body()]))
-        self.transport.write_eof()
-        self._wait("end", _LINGER_SECONDS)
+        if self.transport.can_write_eof():  # TLS cannot say that one side has ended
+            self.transport.write_eof()
+        self._wait("end", LINGER_SECONDS)

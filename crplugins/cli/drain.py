@@ -8,6 +8,7 @@ runs any more, or `server.shutdown_seconds` are over, uvicorn shuts down; what s
 import asyncio
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -19,6 +20,7 @@ import uvicorn
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.bounds import bounds_of
 from crplugins.cli.connections import BoundedHTTP, OpenConnections
+from crplugins.cli.handshakes import TlsHandshake
 from crplugins.cli.logs import StderrLog
 from crplugins.config import Config
 
@@ -53,6 +55,7 @@ class DrainingConfig(uvicorn.Config):
     Attributes:
         connections: those that are open in this process.
         log: that of this process, once it serves.
+        tls: the certificate, where it serves with one.
         serving: called where it serves, once it listens for signals; in a worker it comes from another process.
         ending: every process that accepts on this port ends. Without it, one of several that is told to end is being
             replaced: it leaves the port to the others at once. Shared by the processes of a run.
@@ -67,7 +70,7 @@ class DrainingConfig(uvicorn.Config):
         serving: "Serving",
         **options: Any,
     ) -> None:
-        http = partial(BoundedHTTP, connections=connections)
+        http = partial(TlsHandshake if options.get("ssl_certfile") else BoundedHTTP, connections=connections)
         super().__init__(
             app,
             factory=True,
@@ -80,6 +83,7 @@ class DrainingConfig(uvicorn.Config):
             self.ending.tell()
         self.connections: Final = connections
         self.serving = serving
+        self.tls: ssl.SSLContext | None = None
         self.log: StderrLog | None = None
 
     def configure(self, config: Config) -> None:
@@ -90,12 +94,13 @@ class DrainingConfig(uvicorn.Config):
         self.timeout_graceful_shutdown = config.server.shutdown_seconds
         if self.log is not None:
             self.log.configure(config)
-        if self.loaded and self.ssl is not None and config.server.tls is not None:
-            config.server.tls.load_into(self.ssl)
+        if self.tls is not None and config.server.tls is not None:
+            config.server.tls.load_into(self.tls)
 
     def load(self) -> None:
         """Called by uvicorn where it serves: on the event loop, once it listens for signals."""
         super().load()
+        self.tls, self.ssl = self.ssl, None  # uvicorn accepts as without it, and `TlsHandshake` does the rest
         assert isinstance(self.loaded_app, FrozenAfterStartup), "the app of `crplugins serve`"
         DrainAtSignal(self, self.loaded_app, self.connections).install()
         self.serving(self, self.loaded_app)

@@ -83,7 +83,8 @@ class Server(Section):
     """A request whose line and headers are larger together is refused with 431."""
 
     header_timeout_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = Field(default=10, examples=[5])
-    """How long a client may take for the line and headers of a request; then its connection is closed."""
+    """How long a client may take for a handshake of TLS, and for the line and headers of a request; then its
+    connection is closed."""
 
     body_timeout_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = Field(default=30, examples=[60])
     """A request with less than 1 KiB of its body in any such time gets 408; a slow upload that goes on is no fault."""

@@ -5,6 +5,10 @@ class LinesRefused(Exception):
     """The database works and will never take these lines: one or more of them are not valid records."""
 
 
+class TooManyLines(Exception):
+    """The answer to a question would have more lines than whoever asks wants."""
+
+
 class LedgerUnreadable(Exception):
     """The database cannot answer. The text is the driver's."""
 

@@ -28,12 +28,15 @@ class Question(msgspec.Struct, frozen=True):
         by: names of `GROUPS`.
         since, until: from `since` to before `until`, with a zone; None for no limit.
         only: names of `GROUPS` without `day`, and the one value to which each is restricted.
+        most: how many lines the answer may have; None for any number. Clients invent users and names of models, so
+            that there may be as many lines as requests.
     """
 
     by: Sequence[str] = ()
     since: datetime | None = None
     until: datetime | None = None
     only: Mapping[str, str] = msgspec.field(default_factory=dict)
+    most: int | None = None
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,12 @@ other questions, from `usage`. Of a day whose rows are not kept any more, all ho
 tables yet are read from where they wait, in the same statement. All count a request at the time at which it began.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final, Literal
 
+from crplugins.ledger.errors import TooManyLines
 from crplugins.ledger.inserts import DIMENSIONS, POSTGRESQL_DAY, SQLITE_DAY, SUMS, listed
 from crplugins.ledger.question import GROUPS, MEASURES, Question, Sums
 from crplugins.ledger.reader import LedgerReader
@@ -18,20 +20,29 @@ _DAYS: Final = {"sqlite": SQLITE_DAY, "postgresql": POSTGRESQL_DAY}
 
 
 async def answer(reader: LedgerReader, question: Question) -> list[Sums]:
-    """The lines by day, then the most expensive first. Without groups there is always one line, even if it is zeros."""
+    """The lines by day, then the most expensive first. Without groups there is always one line, even if it is zeros.
+
+    Raises `TooManyLines` for more than `question.most`.
+    """
     columns = [GROUPS[name] for name in question.by]
 
     def statement(waiting: str | None) -> tuple[str, Mapping[str, Any]]:
         return _Statement(question, columns, _DAYS[reader.backend]).whole(waiting)
 
     rows = await reader.ask(statement)
-    return sorted((_sums(row, columns) for row in rows), key=_order)
+    if question.most is not None and len(rows) > question.most:
+        raise TooManyLines
+    return await asyncio.to_thread(_lines, rows, columns)
 
 
 async def spent(reader: LedgerReader, scope: Literal["key", "team"], name: str, since: datetime) -> int:
     """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD."""
     (sums,) = await answer(reader, Question(since=since, only={scope: name}))
     return sums.cost_micro_usd
+
+
+def _lines(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> list[Sums]:
+    return sorted((_sums(row, columns) for row in rows), key=_order)
 
 
 def _sums(row: Sequence[Any], columns: Sequence[str]) -> Sums:
@@ -60,7 +71,8 @@ class _Statement:
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in MEASURES)
         groups = listed(self._columns)
         found = f"SELECT {groups + ', ' if groups else ''}{sums} FROM ({' UNION ALL '.join(parts)}) AS parts"  # noqa: S608
-        return (f"{found} GROUP BY {groups}" if groups else found), self._values
+        most = "" if question.most is None else f" LIMIT {question.most + 1}"
+        return (f"{found} GROUP BY {groups}{most}" if groups else found), self._values
 
     def _of_tables(self) -> list[str]:
         since, until, known = self._question.since, self._question.until, {*DIMENSIONS, "day"}

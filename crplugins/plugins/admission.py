@@ -70,6 +70,8 @@ class Admission(Plugin):
         shed: how many were refused because there was no room, by priority.
     """
 
+    stored_answers: bool = True  # read as a stream they hold as much, and as many connections to a provider
+
     def __init__(
         self,
         max_in_flight: int | None = None,

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from crplugins import Gateway
 from crplugins.core.dialects import CHAT
+from crplugins.core.patterns import LONGEST_MODEL
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.sse import MAX_EVENT_BYTES, MOST_EVENTS, first_events
 from crplugins.handlers.deadlines import Patience
@@ -17,7 +19,21 @@ from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in, with_short_names
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import ConfigError
-from tests.attacks.house import House, chunk, completion, events, question, response
+from tests.attacks.house import (
+    House,
+    chunk,
+    completion,
+    events,
+    gateway_words,
+    http,
+    own_app,
+    question,
+    response,
+    send,
+    streamed,
+    vllm,
+)
+from tests.homes.host_model import HostModel
 from tests.litellm_setup import make_exchange
 
 LONG = "word " * 400_000
@@ -247,3 +263,33 @@ def test_more_choices_than_anybody_can_ask_for_are_none_to_litellm(home: House) 
         answer = home.doors["litellm"].post(question("l", n=min(number, 128)))
         assert answer.status == status
         assert status == 200 or answer.error["code"] == "upstream_malformed"
+
+
+class Indifferent(HostModel):
+    """Answers to any name, by its own."""
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        return super().answer({**body, "model": "own"})
+
+    def stream(self, body: dict[str, Any]) -> Iterator[bytes]:
+        return super().stream({**body, "model": "own"})
+
+
+@pytest.mark.parametrize("door", ["gateway", "app", "vllm"])
+def test_no_chunk_repeats_the_book_that_a_client_gives_for_a_models_name(home: House, door: str) -> None:
+    """Where an alias has a `*`, one request of 9 MB took the gateway gigabytes: the name stands in each chunk."""
+    home.provider.answer = streamed(events(*[chunk({"content": "hello"})] * 50, chunk({}, "stop")))
+    words = {**gateway_words(home.provider, home.folder), "aliases": {"any-*": "m"}, "ledger": None}
+    makers: dict[str, Callable[[], Any]] = {
+        "gateway": lambda: Gateway(**words),
+        "app": lambda: own_app("starlette", Indifferent(), home.folder),
+        "vllm": lambda: vllm(Indifferent(), home.folder),
+    }
+    port = home.serve(makers[door]())
+    long, short = "any-" + "m" * 100_000, "any-" + "m" * (LONGEST_MODEL - 4)
+    for stream in (False, True):
+        answer = send(port, http(body=question(long, stream=stream)))
+        assert answer.status == (404 if door == "gateway" else 200)
+        assert len(answer.raw) < 20_000
+        answer = send(port, http(body=question(short, stream=stream)))
+        assert (answer.status, short.encode() in answer.raw) == (200, True)

@@ -184,8 +184,9 @@ def _object(properties: dict[str, Any], required: list[str] | None = None) -> di
 
 
 _USAGE_ERRORS: Final = {
-    400: "`param` names the query parameter that is not what it should be.",
+    400: "`param` names the query parameter that is not what it should be, or `by` has more than 10,000 lines.",
     401: "The key, or the admin token, is missing or wrong.",
+    429: "Too many questions of this key are being answered.",
     503: "The ledger's database cannot be read now.",
 }
 _TIME: Final = "A time ago such as 30m, 24h or 7d, or a date or time in ISO 8601, in UTC unless it says otherwise."

@@ -2,12 +2,18 @@
 
 GET /v1/usage       ?by=model,day&since=7d&until=2027-01-31&model=fast     of the key that asks
 GET /admin/usage    ?by=key,model&since=7d&key=team-a&team=search&...      of all, with the admin token
+
+A question goes through all requests of a key, and its answer has as many lines as that has named users. So an answer
+has a bound, and so have the questions that are asked at once: budgets are read from the same database.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -20,10 +26,21 @@ from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.homes.gateway.parameters import read_parameters, read_time
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
+from crplugins.ledger.errors import TooManyLines
 from crplugins.ledger.question import GROUPS, Question, Sums, read_groups, sums_to_dict
 
 OWN_GROUPS: Final = ("model", "endpoint", "user", "service_tier", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""
+
+
+MOST_LINES: Final = 10_000
+"""Of one answer."""
+
+AT_ONCE: Final = 2
+"""Questions that are asked of the database at the same time. It answers more, those of budgets among them."""
+
+MOST_OF_ONE: Final = 8
+"""Questions of one key, or of the operator, that are asked or wait at the same time."""
 
 
 def read_question(
@@ -43,7 +60,7 @@ def read_question(
     if since and until and since >= until:
         raise bad_field("until", "must be later than 'since'")
     values = {name: value for name, value in given.items() if name in groups}
-    return Question(_groups(given.get("by", default), groups), since, until, {**values, **(only or {})})
+    return Question(_groups(given.get("by", default), groups), since, until, {**values, **(only or {})}, MOST_LINES)
 
 
 def _groups(text: str, groups: Sequence[str]) -> list[str]:
@@ -83,6 +100,7 @@ class UsageApi:
         self._ledger = ledger
         self._token = AdminToken(admin_tokens) if admin_tokens is not None else None
         self._now = now
+        self._turns = _Turns()
 
     def routes(self) -> list[Route]:
         routes = [Route(path, self.own, methods=["GET"]) for path in PATHS]
@@ -93,27 +111,73 @@ class UsageApi:
         exchange = find_exchange(request.scope)
         if exchange is None or exchange.principal is None:
             raise no_key()
-        mine = {"key": exchange.principal.key_id}
-        return await self._answer(
-            read_question(_parameters(request), OWN_GROUPS, self._now(), default="model", only=mine)
-        )
+        key_id = exchange.principal.key_id
+        question = read_question(_parameters(request), OWN_GROUPS, self._now(), default="model", only={"key": key_id})
+        return await self._answer(question, key_id)
 
     async def all(self, request: Request) -> Response:
         assert self._token is not None
         self._token.check(request.scope["headers"])
-        return await self._answer(read_question(_parameters(request), tuple(GROUPS), self._now(), default="key,model"))
+        question = read_question(_parameters(request), tuple(GROUPS), self._now(), default="key,model")
+        return await self._answer(question, _OPERATOR)
 
-    async def _answer(self, question: Question) -> Response:
+    async def _answer(self, question: Question, asker: str | None) -> Response:
+        async with self._turns.of(asker):
+            try:
+                lines = await self._ledger.answer(question)
+            except TooManyLines:
+                raise _too_many_lines() from None
+            except Exception as error:
+                logger.error("the ledger cannot be read: %s", type(error).__name__)
+                raise _unavailable() from None
+            body = await asyncio.to_thread(_encoded, lines)
+        headers = {"cache-control": "no-store"}  # one key's numbers are not another's
+        return Response(body, headers=headers, media_type="application/json")
+
+
+_OPERATOR: Final = None
+"""Asks as nobody's key."""
+
+
+class _Turns:
+    """Who may ask the database now: the others wait, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._asking: Counter[str | None] = Counter()
+
+    @asynccontextmanager
+    async def of(self, asker: str | None) -> AsyncIterator[None]:
+        """Raises `GatewayError` 429 for one who asks too much at once, whose questions would keep others waiting."""
+        if self._asking[asker] >= MOST_OF_ONE:
+            raise _too_many_questions()
+        self._asking[asker] += 1
         try:
-            lines = await self._ledger.answer(question)
-        except Exception as error:
-            logger.error("the ledger cannot be read: %s", type(error).__name__)
-            raise _unavailable() from None
-        return _json({"object": "list", "data": [sums_to_dict(line) for line in lines]})
+            async with self._room:
+                yield
+        finally:
+            self._asking[asker] -= 1
+            if not self._asking[asker]:
+                del self._asking[asker]
 
 
 def _parameters(request: Request) -> Sequence[tuple[str, str]]:
     return request.query_params.multi_items()
+
+
+def _too_many_lines() -> GatewayError:
+    message = f"has more than {MOST_LINES:,} lines here: name less in it, or a shorter time in 'since' and 'until'"
+    return bad_field("by", message)
+
+
+def _too_many_questions() -> GatewayError:
+    return GatewayError(
+        429,
+        f"{MOST_OF_ONE} questions about usage are being answered for this key. Please ask again when they are.",
+        type="requests",
+        code="rate_limit_exceeded",
+        headers=[("retry-after", "1")],
+    )
 
 
 def _unavailable() -> GatewayError:
@@ -125,6 +189,5 @@ def _unavailable() -> GatewayError:
     )
 
 
-def _json(value: Mapping[str, Any]) -> Response:
-    headers = {"cache-control": "no-store"}  # one key's numbers are not another's
-    return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")
+def _encoded(lines: Sequence[Sums]) -> bytes:
+    return msgspec.json.encode({"object": "list", "data": [sums_to_dict(line) for line in lines]})

@@ -110,7 +110,7 @@ class ModelAliases(Plugin):
         exchange.served_model = served = names[-1]
         if served != name:
             body.set("model", served)
-        if self._renames:
+        if self._renames and (served != name or len(requested) <= LONGEST_MODEL):  # an app may answer to any name
             _remember(exchange, requested, names)
 
     def permits(self, exchange: Exchange, model: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from crplugins.core.patterns import MeetingTable, Pattern, PatternTable, by_precedence
+from crplugins.core.patterns import LONGEST_MODEL, MeetingTable, Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget, Principal
 from crplugins.keys.aliases import AliasError, parse_aliases
 
@@ -75,8 +75,14 @@ class AliasMap(msgspec.Struct, frozen=True, eq=False):
         return cls(exact, patterns, PatternTable((entry.pattern, entry) for entry in patterns))
 
     def find(self, name: str) -> AliasEntry | None:
-        """The alias for `name`: the exact name, else the longest pattern that matches."""
-        return self.exact.get(name) or self._by_pattern.find(name)
+        """The alias for `name`: the exact name, else the longest pattern that matches.
+
+        What a client completes is no longer than the name of a model, because each chunk of an answer repeats it.
+        """
+        found = self.exact.get(name)
+        if found is not None or len(name) > LONGEST_MODEL:
+            return found
+        return self._by_pattern.find(name)
 
     def __iter__(self) -> Iterator[AliasEntry]:
         yield from self.exact.values()

@@ -1,5 +1,6 @@
 """Responses that a provider keeps: read, gone on from, cancelled and deleted by the key alone that made them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -9,10 +10,12 @@ import pytest
 
 from crplugins.homes.gateway.app import Gateway
 from crplugins.metering.record import UsageRecord
+from crplugins.plugins.admission import Admission
 from tests.conftest import serving
 from tests.core.dialects.test_responses import Heard
 from tests.handlers.test_responses_streams import Records, events_in
 from tests.homes.keeping_provider import KeepingProvider
+from tests.ledger.conftest import until
 
 KEYS = {name: f"sk-test-of-{name}-{'x' * 20}" for name in ("ann", "bob")}
 ACCOUNT = "sk-account-of-the-gateway"
@@ -275,3 +278,21 @@ async def test_of_a_query_about_a_response_the_provider_sees_what_openai_documen
             "include[]=reasoning.encrypted_content&limit=5",
             "include%5B%5D=reasoning.encrypted_content&limit=5",
         )
+
+
+async def test_a_full_process_takes_no_question_about_a_kept_response_either() -> None:
+    """Read as a stream it holds what any other answer holds."""
+    async with keeping(server={"max_in_flight": 1}) as kept:
+        mine = await kept.made()
+        (admission,) = [plugin for plugin in kept.app.plugins if isinstance(plugin, Admission)]
+        _, writer = await asyncio.open_connection("127.0.0.1", int(kept.url.rpartition(":")[2]))
+        head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEYS['bob']}\r\ncontent-length: 9\r\n\r\n"
+        writer.write(head.encode())
+        await until(lambda: admission.in_flight == 1)
+        for method, path in (("GET", ""), ("GET", "?stream=true"), ("POST", "/cancel"), ("DELETE", "")):
+            full = await kept.ask(method, f"/v1/responses/{mine}{path}")
+            assert (full.status_code, full.json()["error"]["code"]) == (503, "server_full")
+        writer.close()
+        await until(lambda: admission.in_flight == 0)
+        assert (await kept.ask("GET", f"/v1/responses/{mine}")).status_code == 200
+        await until(lambda: admission.in_flight == 0)

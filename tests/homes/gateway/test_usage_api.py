@@ -1,7 +1,9 @@
 """What was used, over HTTP: a key sees its own numbers and nobody else's."""
 
+import asyncio
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 
 import aiohttp
@@ -11,13 +13,13 @@ import pytest
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway.openapi import with_admin, with_usage
-from crplugins.homes.gateway.usage_api import PUBLIC_PATHS, UsageApi
+from crplugins.homes.gateway.usage_api import AT_ONCE, MOST_LINES, MOST_OF_ONE, PUBLIC_PATHS, UsageApi
 from crplugins.homes.gateway.web import Web
 from crplugins.keys.inline import InlineKeys
 from crplugins.ledger.ledger import Ledger
 from crplugins.plugins.auth import Auth
 from crplugins.schema import openapi_document
-from tests.ledger.conftest import NOON, make_record, settled, what_may_block  # noqa: F401  # a fixture
+from tests.ledger.conftest import NOON, make_record, settled, until, what_may_block  # noqa: F401  # a fixture
 
 TOKEN = "admin-token-0123456789"
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
@@ -193,3 +195,65 @@ async def test_the_document_describes_the_answers(ask):
         jsonschema.validate((await ask(path, headers))[1], schema)
     assert document["paths"]["/admin/usage"]["get"]["security"] == [{"admin": []}]
     assert "/admin/usage" not in with_usage(openapi_document(title="t", version="1"), admin=False)["paths"]
+
+
+async def test_a_client_that_invents_users_gets_no_book_of_them_and_keeps_nobody_from_an_answer(serve, ledger):
+    """A line for each of as many users as there were requests held the event loop for seconds."""
+    for number in range(MOST_LINES - 1):
+        ledger.add(make_record(key_id="a", user=f"u-{number}", started_at=NOON - 60))
+    ledger.add(make_record(key_id="a", user="the first", started_at=NOON - 86_400))
+    await settled(ledger)
+    calls = 0
+
+    def count(_frame, _event, _argument):
+        nonlocal calls
+        calls += 1
+
+    app = app_of(ledger, admin_tokens={"admin": TOKEN})
+    async with serve(app) as url, aiohttp.ClientSession() as session:
+
+        async def get(path, headers):
+            async with session.get(url + path, headers=headers) as answer:
+                return answer.status, json.loads(await answer.read())
+
+        for path, headers in (("/v1/usage", A), ("/admin/usage", ADMIN)):
+            status, body = await get(f"{path}?by=user", headers)
+            assert (status, body["error"]["param"], body["error"]["code"]) == (400, "by", "invalid_value")
+            assert f"{MOST_LINES:,}" in body["error"]["message"]
+        assert (await get("/v1/usage?by=model", A))[0] == 200
+        before = sys.getprofile()
+        sys.setprofile(count)  # of this thread, in which the gateway runs too
+        try:
+            status, body = await get("/v1/usage?by=user&since=2026-06-01", A)
+        finally:
+            sys.setprofile(before)
+        assert (status, len(body["data"])) == (200, MOST_LINES)
+        assert calls < MOST_LINES
+
+
+async def test_a_key_that_asks_much_at_once_waits_by_itself(serve, ledger, monkeypatch):
+    answer, asked, go = ledger.answer, [], asyncio.Event()
+
+    async def slowly(question):
+        asked.append(question.only["key"])
+        await go.wait()
+        return await answer(question)
+
+    monkeypatch.setattr(ledger, "answer", slowly)
+    async with serve(app_of(ledger)) as url, aiohttp.ClientSession() as session:
+
+        async def get(headers):
+            async with session.get(url + "/v1/usage", headers=headers) as got:
+                return got.status, got.headers.get("retry-after"), await got.json()
+
+        many = [asyncio.create_task(get(A)) for _ in range(MOST_OF_ONE + 3)]
+        await until(lambda: sum(each.done() for each in many) == 3)
+        others = asyncio.create_task(get(B))
+        refused = [each.result() for each in many if each.done()]
+        assert [(status, wait, body["error"]["code"]) for status, wait, body in refused] == [
+            (429, "1", "rate_limit_exceeded")
+        ] * 3
+        assert asked == ["a"] * AT_ONCE
+        go.set()
+        assert [(await each)[0] for each in (*many, others)].count(200) == MOST_OF_ONE + 1
+        assert (await get(A))[0] == 200
