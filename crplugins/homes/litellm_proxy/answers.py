@@ -14,6 +14,8 @@ from crplugins.homes.litellm_objects import (
     delta_of,
     field_of,
     is_from_cache,
+    note_bill,
+    note_bills,
     note_cache,
     note_said,
     note_unfinished,
@@ -22,7 +24,7 @@ from crplugins.homes.litellm_objects import (
 )
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import failure_of
-from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
+from crplugins.homes.litellm_proxy.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
             yield last
         return
     if kind is not None:
+        _note_kept(call.exchange)
         _note_success(runtime, call)
         await runtime.calls.end(call, 200)
 
@@ -114,9 +117,8 @@ def _note_success(runtime: Runtime, call: ProxyCall) -> None:
         runtime.unasked.succeeded(call.exchange)
 
 
-async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+async def tidied(response: AsyncIterator[Any], around: Exchange) -> AsyncGenerator[Any, None]:
     """A stream whose plugins run around the whole proxy."""
-    around = boundary()
     begun = False
     calls = RepairedCalls()
     try:
@@ -125,7 +127,7 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             if has_choices:
                 begun = True
                 repair_numbers(calls, chunk)
-            if around is None or not has_choices or field_of(chunk, "usage") is None:
+            if not has_choices or field_of(chunk, "usage") is None:
                 yield chunk
                 continue
             made_up = is_made_up(around, chunk)
@@ -133,17 +135,26 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
                 around.counted(None, "none")
+        _note_kept(around)
     except (asyncio.CancelledError, GeneratorExit):
-        if around is not None:
-            _note_told(around)
+        _note_told(around)
         raise
     except Exception as error:
-        if around is None or not begun:
+        if not begun:
             raise
         _note_told(around)
         failure = failure_of(around, error, begun=True)
         around.failed(failure)
         yield error_frame(failure)
+
+
+async def numbered(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """A stream that none of our plugins sees."""
+    calls = RepairedCalls()
+    async for chunk in response:
+        if hasattr(chunk, "choices"):
+            repair_numbers(calls, chunk)
+        yield chunk
 
 
 def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
@@ -188,10 +199,10 @@ def pass_document(call: ProxyCall, response: Any) -> None:
 def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
     """Keep what a chunk says of itself. `usage` is what stands on it."""
     note_said(call.exchange, chunk.choices)
-    if usage is not None:
-        made_up = is_made_up(call.exchange, chunk)
-        if not (call.estimated or made_up):
-            note_usage(call.exchange, chunk.usage, chunk)
+    if usage is None:
+        note_bill(call.exchange, chunk, None)
+    elif not (is_made_up(call.exchange, chunk) or call.estimated):
+        note_usage(call.exchange, chunk.usage, chunk)
 
 
 def repair_numbers(calls: RepairedCalls, chunk: Any) -> None:
@@ -272,8 +283,23 @@ def is_all_made_up(exchange: Exchange) -> bool:
 
 def _note_told(exchange: Exchange) -> None:
     """What the provider had told of a stream that is not read to its end: LiteLLM takes it off the chunks it shows."""
+    chunks = _chunks_of_last_attempt(exchange) or ()
     if exchange.usage is None:
-        note_unfinished(exchange, _chunks_of_last_attempt(exchange) or ())
+        note_unfinished(exchange, chunks)
+    else:
+        note_bills(exchange, chunks)
+
+
+def _note_kept(exchange: Exchange) -> None:
+    """What the provider has told of a whole stream, and LiteLLM has not shown: how it is billed, or all it has counted.
+
+    LiteLLM looks whether it is asked for counts before a hook asks in the client's place, and asks by itself only where
+    the provider knows of `stream_options`: Anthropic, which always counts, does not.
+    """
+    chunks = _chunks_of_last_attempt(exchange) or ()
+    note_bills(exchange, chunks)
+    if exchange.usage is None:
+        note_usage(exchange, reported_in_chunks(chunks))
 
 
 def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
