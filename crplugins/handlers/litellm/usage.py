@@ -106,12 +106,19 @@ def as_usage(usage: UsageObject) -> TokenUsage:
 def note_provider(exchange: Exchange, answer: Any) -> None:
     """Keep what an answer or a chunk of litellm's says of model, tier, region and the provider's own cost."""
     fields = fields_of(answer)
-    hidden = fields_of(getattr(answer, "_hidden_params", None))
-    model = text_of(hidden.get("provider_response_model")) or text_of(fields.get("model"))  # streams have the asked one
-    own = fields_of(hidden.get("provider_specific_fields"))
+    own = fields_of(_hidden(answer).get("provider_specific_fields"))
     tier = text_of(fields.get("service_tier")) or text_of(own.get("traffic_type"))  # Google's
     usage = read_usage(plain(fields.get("usage")))
-    exchange.note_provider(AnswerFacts(model, service_tier=tier, usage=usage))
+    exchange.note_provider(AnswerFacts(model_of(answer), service_tier=tier, usage=usage))
+
+
+def model_of(answer: Any) -> str | None:
+    """The model that an answer or a chunk of litellm's names. Its chunks name the one that was asked, and hide it."""
+    return text_of(_hidden(answer).get("provider_response_model")) or text_of(fields_of(answer).get("model"))
+
+
+def _hidden(answer: Any) -> Mapping[str, Any]:
+    return fields_of(getattr(answer, "_hidden_params", None))
 
 
 async def estimate(

@@ -9,7 +9,7 @@ from crplugins.core.call_numbers import RepairedCalls, index_of
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm.usage import plain
+from crplugins.handlers.litellm.usage import model_of, plain
 from crplugins.homes.litellm_objects import (
     delta_of,
     field_of,
@@ -24,7 +24,7 @@ from crplugins.homes.litellm_objects import (
 )
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import failure_of
-from crplugins.homes.litellm_proxy.runtime import Runtime
+from crplugins.homes.litellm_proxy.runtime import ANSWERED_BY, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ _UNREAD: Final = Event.json_document(b"{}")
 async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The chunks as the plugins leave them. However it ends, the call is settled then."""
     kind: type[Any] | None = None
-    calls = RepairedCalls()
+    chunks = RepairedChunks()
     try:
         async for chunk in response:
             if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
                 yield chunk
                 continue
             kind = type(chunk)
-            repair_numbers(calls, chunk)
+            chunks.repair(chunk)
             if (shown := _shown(runtime, call, chunk)) is not None:
                 call.begun = True
                 yield shown
@@ -120,13 +120,13 @@ def _note_success(runtime: Runtime, call: ProxyCall) -> None:
 async def tidied(response: AsyncIterator[Any], around: Exchange) -> AsyncGenerator[Any, None]:
     """A stream whose plugins run around the whole proxy."""
     begun = False
-    calls = RepairedCalls()
+    chunks = RepairedChunks()
     try:
         async for chunk in response:
             has_choices = hasattr(chunk, "choices")
             if has_choices:
                 begun = True
-                repair_numbers(calls, chunk)
+                chunks.repair(chunk)
             if not has_choices or field_of(chunk, "usage") is None:
                 yield chunk
                 continue
@@ -150,10 +150,10 @@ async def tidied(response: AsyncIterator[Any], around: Exchange) -> AsyncGenerat
 
 async def numbered(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """A stream that none of our plugins sees."""
-    calls = RepairedCalls()
+    chunks = RepairedChunks()
     async for chunk in response:
         if hasattr(chunk, "choices"):
-            repair_numbers(calls, chunk)
+            chunks.repair(chunk)
         yield chunk
 
 
@@ -205,19 +205,37 @@ def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
         note_usage(call.exchange, chunk.usage, chunk)
 
 
-def repair_numbers(calls: RepairedCalls, chunk: Any) -> None:
-    """LiteLLM passes a provider's numbers of choices and tool calls on as they are."""
-    for choice in chunk.choices:
-        index = field_of(choice, "index")
-        if index.__class__ is not int:
-            choice.index = index = index_of({"index": index}, 0)
-        delta = field_of(choice, "delta")
-        told = field_of(delta, "tool_calls")
-        if not told:
-            continue
-        repaired = calls.of(index, [plain(call) for call in told])
-        if repaired is not None:
-            delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
+class RepairedChunks:
+    """What LiteLLM passes on of a stream as no client reads it.
+
+    A provider's numbers of choices and tool calls are as they came. And it tells one end for all choices, as that of
+    the first: the others would stay open.
+    """
+
+    __slots__ = ("_calls", "_open")
+
+    def __init__(self) -> None:
+        self._calls = RepairedCalls()
+        self._open: set[int] = set()
+
+    def repair(self, chunk: Any) -> None:
+        for choice in chunk.choices:
+            index = field_of(choice, "index")
+            if index.__class__ is not int:
+                choice.index = index = index_of({"index": index}, 0)
+            self._open.add(index)
+            delta = field_of(choice, "delta")
+            told = field_of(delta, "tool_calls")
+            if told:
+                repaired = self._calls.of(index, [plain(call) for call in told])
+                if repaired is not None:
+                    delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
+        if chunk.choices and (reason := field_of(chunk.choices[-1], "finish_reason")) is not None:
+            others = sorted(self._open.difference(choice.index for choice in chunk.choices))
+            self._open.clear()
+            if others:
+                kind = type(chunk.choices[-1])
+                chunk.choices = [*chunk.choices, *[kind(index=index, finish_reason=reason) for index in others]]
 
 
 def tidy_usage_chunk(chunk: Any) -> None:
@@ -284,6 +302,7 @@ def is_all_made_up(exchange: Exchange) -> bool:
 def _note_told(exchange: Exchange) -> None:
     """What the provider had told of a stream that is not read to its end: LiteLLM takes it off the chunks it shows."""
     chunks = _chunks_of_last_attempt(exchange) or ()
+    note_answering(exchange, chunks)
     if exchange.usage is None:
         note_unfinished(exchange, chunks)
     else:
@@ -297,9 +316,16 @@ def _note_kept(exchange: Exchange) -> None:
     the provider knows of `stream_options`: Anthropic, which always counts, does not.
     """
     chunks = _chunks_of_last_attempt(exchange) or ()
+    note_answering(exchange, chunks)
     note_bills(exchange, chunks)
     if exchange.usage is None:
         note_usage(exchange, reported_in_chunks(chunks))
+
+
+def note_answering(exchange: Exchange, answers: Sequence[Any]) -> None:
+    """Keep which model has answered, where LiteLLM then writes another name. `answers` are chunks, or a whole one."""
+    if answers and (model := model_of(answers[0])) is not None:
+        ANSWERED_BY.set(exchange, model)
 
 
 def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:

@@ -113,7 +113,7 @@ class ProxyCallback(CustomLogger):
             call.note_attempt(self._runtime.deployments.of(kwargs), translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
-        from crplugins.homes.litellm_proxy.answers import pass_document, shown_document
+        from crplugins.homes.litellm_proxy.answers import note_answering, pass_document, shown_document
         from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 
         del user_api_key_dict
@@ -124,6 +124,7 @@ class ProxyCallback(CustomLogger):
         is_chat = (call is None or call.chat) and _is_chat_answer(response)
         if exchange is not None and is_chat:
             note_answer(exchange, response)
+            note_answering(exchange, [response])
         if call is None:
             return response
         call.exchange.responded(200)

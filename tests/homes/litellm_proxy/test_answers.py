@@ -11,7 +11,7 @@ import pytest
 
 from crplugins.testing import FakeProvider, Script
 from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
-from tests.homes.told_bills import BILLS, PRICES, Told, google, without_choices, wrong
+from tests.homes.told_bills import BILLS, COUNTS, PRICES, Told, google, without_choices, wrong
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
@@ -187,6 +187,7 @@ async def test_the_traffic_of_a_whole_answer_of_googles_is_its_tier(proxy: Proxy
     provider.script("m-google", Script(body=google("ON_DEMAND_FLEX")))
     _, record = await ask(proxy, "gemini/m-google", "Traffic")
     assert (record["service_tier"], record["cost_micro_usd"]) == ("ON_DEMAND_FLEX", 285)
+    assert record["provider_model"] == "gemini-9-001"
 
 
 async def test_counts_inside_the_choice_of_a_whole_answer_are_the_providers(
@@ -198,6 +199,25 @@ async def test_counts_inside_the_choice_of_a_whole_answer_are_the_providers(
     provider.script("m-told", Script(body={**head, "choices": [{**choice, "usage": counts}]}))
     _, record = await ask(proxy, "openai/m-told", "Inside")
     assert (tokens(record), record["usage_source"]) == ((30, 7), "provider")
+
+
+async def test_each_of_several_answers_has_an_end(proxy: Proxy, provider: FakeProvider) -> None:
+    """LiteLLM tells one for all of them."""
+    words = [(index, {"content": word}, None) for word in ("Hello", " there") for index in (0, 1)]
+    ends = [(index, {}, "stop") for index in (0, 1)]
+    head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m-told"}
+    chunks = [
+        {**head, "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+        for index, delta, finish in (*words, *ends)
+    ]
+    events = [json.dumps(chunk) for chunk in (*chunks, {**head, "choices": [], "usage": COUNTS})]
+    provider.script("m-told", Script(events=[f"data: {event}\n\n".encode() for event in (*events, "[DONE]")]))
+    answer, record = await ask(proxy, "openai/m-told", "Twice", stream=True, n=2)
+    assert (record["outcome"], tokens(record)) == ("ok", (30, 9))
+    shown = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    told = [(choice["index"], choice.get("finish_reason")) for chunk in shown for choice in chunk.get("choices", ())]
+    assert [index for index, finish in told if finish == "stop"] == [0, 1]
+    assert not any("error" in chunk for chunk in shown)
 
 
 async def test_a_success_without_a_choice_is_recorded_as_broken(proxy: Proxy, provider: FakeProvider) -> None:
