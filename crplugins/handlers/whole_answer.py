@@ -85,7 +85,7 @@ class WholeAnswers:
         """The refusal in `body`, the answer of an upstream with `status` or an equal one."""
         return upstream_errors.upstream_refusal(
             status,
-            upstream_errors.read_error(body),
+            upstream_errors.read_refusal(body),
             {name.lower(): value for name, value in headers.items()},
             deployment=self._deployment,
             secrets=self._secrets,
