@@ -86,7 +86,7 @@ class WholeAnswers:
         return upstream_errors.upstream_refusal(
             status,
             upstream_errors.read_refusal(body),
-            {name.lower(): value for name, value in headers.items()},
+            upstream_errors.with_told_wait({name.lower(): value for name, value in headers.items()}, body),
             deployment=self._deployment,
             secrets=self._secrets,
         )

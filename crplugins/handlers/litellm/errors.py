@@ -161,9 +161,8 @@ class Failures:
         known = next((_CODES[name] for name in names if name in _CODES), None)
         if known is not None and (error.code is None or error.code.isdigit()):
             error = ErrorObject(error.message, error.type, error.param, known)
-        return upstream_errors.upstream_refusal(
-            status, error, headers, deployment=self._deployment, secrets=self._secrets
-        )
+        told = upstream_errors.with_told_wait(headers, body)
+        return upstream_errors.upstream_refusal(status, error, told, deployment=self._deployment, secrets=self._secrets)
 
 
 def _providers_document(text: str) -> bytes:
