@@ -22,10 +22,10 @@ from crplugins.core.errors import (
     no_completion,
 )
 from crplugins.core.exchange import Attempt
-from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, objects_of
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
-from crplugins.core.redaction import cut, scrub
+from crplugins.core.redaction import LONGEST_TEXT, cut, scrub
 from crplugins.core.stream_options import names_stream_options
 from crplugins.core.wire import AnswerFacts
 from crplugins.handlers.deadlines import Missed
@@ -34,7 +34,8 @@ from crplugins.handlers.http.interface import HttpError
 
 logger = logging.getLogger("crplugins.upstream")
 
-_RETRY_HEADERS: Final = ("retry-after", "retry-after-ms", DO_NOT_RETRY[0])
+_WAITS: Final = ("retry-after", "retry-after-ms")
+_RETRY_HEADERS: Final = (*_WAITS, DO_NOT_RETRY[0])
 _OWN_FAULTS: Final = frozenset({401, 403, 407})
 MAX_ERROR_BYTES: Final = 64 * 1024
 """Bytes of a refusal that are read."""
@@ -69,6 +70,37 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     code = _code(fields.get("code")) or _text(details.get("error_code"))
     return ErrorObject(message, _text(fields.get("type")) or "", param, code)
 
+
+def read_refusal(body: bytes) -> ErrorObject:
+    """The error in the whole body of a refusal: that of its JSON, or else the first line of a plain text, as servers
+    written with axum send it. Of a page of HTML nothing is read."""
+    error = read_error(body)
+    text = body.strip()
+    if error.message or text[:1] in (b"{", b"[", b"<", b""):
+        return error
+    first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
+    return ErrorObject(first_line, error.type, error.param, error.code)
+
+
+def with_told_wait(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+    """The headers of a refusal, with the wait that Google tells in the body alone (`google.rpc.RetryInfo`).
+
+    Names of headers are lower-case.
+    """
+    if b'"retryDelay"' not in body or not headers.keys().isdisjoint(_WAITS):
+        return headers
+    try:
+        error = _innermost(_envelope(decode_leniently(body)))
+    except NOT_JSON:
+        return headers
+    for each in objects_of(error.get("details")) if isinstance(error, dict) else ():
+        if delay := _DELAY.fullmatch(_text(each.get("retryDelay")) or ""):
+            seconds = int(delay[1]) + bool((delay[2] or "").strip("0"))
+            return {**headers, "retry-after": str(seconds)}
+    return headers
+
+
+_DELAY: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,9}))?s")
 
 _MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
 _MAX_DEPTH: Final = 4
@@ -238,7 +270,7 @@ def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None
         status = status_of(decode_leniently(data))
     except NOT_JSON:
         status = NO_STATUS
-    return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
+    return upstream_refusal(status, read_error(data), with_told_wait({}, data), deployment=deployment, secrets=secrets)
 
 
 def error_in_choices(answer: AnswerFacts) -> bytes | None:
@@ -255,7 +287,8 @@ _STATUS: Final = re.compile(r"[45][0-9]{2}")
 _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "conflict_error": 409, "request_too_large": 413, "insufficient_quota": 429,
-    "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
+    "rate_limit_error": 429, "api_error": 500, "service_unavailable_error": 503, "timeout_error": 504,
+    "overloaded_error": 529,
 }  # fmt: skip
 """Types of errors that have no status beside them inside a stream: Anthropic's and OpenAI's."""
 

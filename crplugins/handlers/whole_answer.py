@@ -85,8 +85,8 @@ class WholeAnswers:
         """The refusal in `body`, the answer of an upstream with `status` or an equal one."""
         return upstream_errors.upstream_refusal(
             status,
-            upstream_errors.read_error(body),
-            {name.lower(): value for name, value in headers.items()},
+            upstream_errors.read_refusal(body),
+            upstream_errors.with_told_wait({name.lower(): value for name, value in headers.items()}, body),
             deployment=self._deployment,
             secrets=self._secrets,
         )

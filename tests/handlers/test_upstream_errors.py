@@ -1,10 +1,12 @@
 """What a client sees of an upstream's refusal."""
 
 import json
+from typing import Any
 
 import pytest
 
-from crplugins.handlers.upstream_errors import read_error, scrub, status_of
+from crplugins.handlers.faults_of_requests import is_too_long
+from crplugins.handlers.upstream_errors import read_error, read_refusal, scrub, status_of, with_told_wait
 from crplugins.testing import Script
 from tests.gateway_setup import UPSTREAM_KEY
 
@@ -113,6 +115,59 @@ async def test_other_headers_outside_ascii_change_nothing(behind):
     async with behind() as gateway:
         gateway.provider.enqueue(Script(headers={"x-region": "\xcele-de-France"}))
         assert (await gateway.post()).status == 200
+
+
+def googles(delay: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/google.rpc."
+    details = [{"@type": f"{kind}QuotaFailure", "violations": []}, {"@type": f"{kind}RetryInfo", "retryDelay": delay}]
+    return {"error": {"code": 429, "message": "Quota exceeded.", "status": "RESOURCE_EXHAUSTED", "details": details}}
+
+
+@pytest.mark.parametrize(("handler", "prefix"), [("direct", "openai"), ("litellm", "openai"), ("litellm", "mistral")])
+@pytest.mark.parametrize("listed", [False, True])
+async def test_the_wait_that_google_tells_in_the_body_reaches_the_client(behind, handler, prefix, listed):
+    body = json.dumps([googles("38.922534355s")] if listed else googles("38.922534355s")).encode()
+    async with behind(handler=handler, prefix=prefix) as gateway:
+        gateway.provider.default = Script(body=body, status=429, content_type="application/json")
+        answer = await gateway.post()
+    assert (answer.status, answer.headers.get("retry-after")) == (429, "39")
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("38s", "38"), ("0s", "0"), ("0.000s", "0"), ("0.5s", "1"), ("soon", None), ("-1s", None)]
+)
+def test_a_wait_in_a_body_is_whole_seconds(delay: str, seconds: str | None) -> None:
+    body = json.dumps(googles(delay)).encode()
+    assert with_told_wait({}, body).get("retry-after") == seconds
+    assert with_told_wait({"retry-after": "7"}, body) == {"retry-after": "7"}
+    assert with_told_wait({}, b'{"retryDelay": "1s"}') == with_told_wait({}, b'"retryDelay"') == {}
+
+
+AXUMS = "Failed to deserialize the JSON body: messages[0]: missing field `content` at line 1 column 53"
+TOO_LONG = "input is too long: `inputs` must have less than 4096 tokens"
+
+
+@pytest.mark.parametrize("handler", ["direct", "litellm"])
+@pytest.mark.parametrize(
+    ("status", "text", "shown"),
+    [
+        (422, AXUMS, AXUMS),
+        (400, f"key {UPSTREAM_KEY} is none\nat line 3", "key [redacted] is none"),
+        (400, "<html>a page</html>", "The model provider refused the request."),
+        (500, "thread 'main' panicked", "The model provider failed to answer. Please try again."),
+    ],
+)
+async def test_a_refusal_in_plain_text_is_told_by_its_first_line(behind, handler, status, text, shown):
+    async with behind(handler=handler) as gateway:
+        gateway.provider.default = Script(body=text.encode(), status=status, content_type="text/plain")
+        answer = await gateway.post()
+    assert (answer.status, json.loads(answer.body)["error"]["message"]) == (status, shown)
+
+
+def test_a_plain_text_says_that_a_prompt_is_too_long():
+    assert is_too_long(422, read_refusal(TOO_LONG.encode()))
+    assert read_refusal(b'{"error": {"message": "a"}}').message == "a"
+    assert [read_refusal(body).message for body in (b"", b" ", b"<a>", b"{", b"[")] == [""] * 5
 
 
 async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_in_the_log(behind, caplog):

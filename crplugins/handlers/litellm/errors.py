@@ -58,7 +58,7 @@ _DOWNLOADING: Final = frozenset({"get_image_details", "get_image_details_async",
 _CLASSES: Final = re.compile(r"(?:[\w.]{1,80}(?:Error|Exception)\s{0,4}[:-]\s{0,4})*+", re.ASCII)
 _LONGEST_DOCUMENT: Final = 64 * 1024
 
-_UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]{0,500})\]")
+_UNSUPPORTED: Final = re.compile(r"does not support parameters: [\[{]([^\]}]{0,500})[\]}]")
 _QUOTED: Final = re.compile(r"'([^']+)'")
 
 
@@ -161,9 +161,8 @@ class Failures:
         known = next((_CODES[name] for name in names if name in _CODES), None)
         if known is not None and (error.code is None or error.code.isdigit()):
             error = ErrorObject(error.message, error.type, error.param, known)
-        return upstream_errors.upstream_refusal(
-            status, error, headers, deployment=self._deployment, secrets=self._secrets
-        )
+        told = upstream_errors.with_told_wait(headers, body)
+        return upstream_errors.upstream_refusal(status, error, told, deployment=self._deployment, secrets=self._secrets)
 
 
 def _providers_document(text: str) -> bytes:
@@ -213,15 +212,11 @@ def _lowered(headers: object) -> Mapping[str, str]:
 
 
 def _read(body: bytes) -> ErrorObject:
-    """The error object in `body`. Google sends a list with one; plain text is its own message."""
+    """The error object in `body`. Google sends a list with one, which litellm may have cut."""
     text = body.strip()
     if text.startswith(b"["):
         text = text[1:].rpartition(b"]")[0].strip() or text
-    error = upstream_errors.read_error(text)
-    if error.message or text[:1] in (b"{", b"[", b"<", b""):  # never a page of HTML
-        return error
-    first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
-    return ErrorObject(first_line, error.type, error.param, error.code)
+    return upstream_errors.read_refusal(text)
 
 
 def _no_picture() -> GatewayError:
