@@ -83,9 +83,9 @@ def admission(parts: Parts) -> Admission:
 
 
 def model_names(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.homes.litellm_proxy.entry import ModelNames
+    from crplugins.homes.litellm_proxy.entry import ProxyModelNames
 
-    return ModelNames()
+    return ProxyModelNames()
 
 
 def rate_limits(parts: Parts) -> RateLimits:

@@ -39,7 +39,7 @@ def proxy_app() -> ASGIApp:
     return ProxyEntry(app, runtime, callback.start)
 
 
-class ModelNames(Plugin):
+class ProxyModelNames(Plugin):
     """Puts the model of Azure's paths where plugins look for it, and where LiteLLM then finds it too; and in the end
     the one that has answered where LiteLLM has put the requested name."""
 
