@@ -110,7 +110,10 @@ def failure_in(choices: Sequence[Choice] | None) -> GatewayError | None:
     """What is wrong with a whole answer that is told as a success: it has no choice, or its model has failed."""
     if not choices:
         return no_completion()
-    return broken_off() if any(choice.error or is_failure(choice.finish_reason) for choice in choices) else None
+    for choice in choices:
+        if choice.error or (choice.finish_reason != "stop" and is_failure(choice.finish_reason)):  # nearly always "stop"
+            return broken_off()
+    return None
 
 
 def _with(choices: frozenset[int], index: int) -> frozenset[int]:
