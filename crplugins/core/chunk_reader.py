@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from crplugins.core.answer_forms import CHUNK, readable_chunk
 from crplugins.core.call_numbers import RepairedCalls, index_of
+from crplugins.core.delta import THOUGHTS
 from crplugins.core.finish_reasons import is_end
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event
-from crplugins.core.wire import THOUGHTS, Choice
+from crplugins.core.wire import Choice
 
 _PIECES: Final = frozenset({"content", "refusal", *THOUGHTS, "arguments", "data", "transcript", "signature"})
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""

@@ -7,11 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.delta import Delta
 from crplugins.core.exchange import Exchange
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
-from crplugins.core.wire import Choice, Delta
+from crplugins.core.wire import Choice
 from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
 from crplugins.metering.listed_prices import installed_prices

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.delta import Delta
 from crplugins.core.dialects import messages_forms
 from crplugins.core.dialects.dialect import TYPED, Dialect
 from crplugins.core.errors import GatewayError
@@ -16,7 +17,7 @@ from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_wh
 from crplugins.core.reported_usage import ReportedUsage, read_usage
 from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen, ProgressFacts
+from crplugins.core.wire import AnswerFacts, Choice, LastFacts, Misshapen, ProgressFacts
 
 
 class _Piece(msgspec.Struct):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from crplugins.core.body import Body
+from crplugins.core.delta import Delta
 from crplugins.core.dialects.counted import ANSWERED, Counted, Members, value_of
 from crplugins.core.dialects.dialect import is_document, is_page
 from crplugins.core.finish_reasons import is_failure
@@ -19,7 +20,7 @@ from crplugins.core.lenient_json import decode_leniently, object_of, objects_of,
 from crplugins.core.media import recording_seconds
 from crplugins.core.sse import Event
 from crplugins.core.units import MAX_SECONDS, NO_UNITS, Units, sane_seconds
-from crplugins.core.wire import AnswerFacts, Choice, Delta, MadeFacts, Misshapen
+from crplugins.core.wire import AnswerFacts, Choice, MadeFacts, Misshapen
 
 _UNSEEN_SECONDS: Final = 3600.0
 """Of a recording that is not sent along, if its provider does not say how long it is: more than most last, for what

@@ -5,9 +5,10 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from crplugins.core.delta import THOUGHTS
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
-from crplugins.core.wire import THOUGHTS, read_answer
+from crplugins.core.wire import read_answer
 from crplugins.handlers.routing.prefill import Prefill
 
 _SAID_ONCE: Final = frozenset({"role", *THOUGHTS, "reasoning_details", "thinking_blocks"})
