@@ -18,7 +18,8 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin
 from crplugins.settings.errors import did_you_mean, one_line
-from crplugins.settings.section import Section, is_a_name, refusal
+from crplugins.settings.reading import is_a_name
+from crplugins.settings.section import Section, refusal
 
 # Plugins of installed packages, found by the names that the packages declare.
 #

@@ -22,8 +22,9 @@ from crplugins.keys.secrets import Digester, format_hash, parse_hash
 from crplugins.keys.values import Moment, NullIsNothing, Text
 from crplugins.settings.building import Deferred
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
+from crplugins.settings.reading import try_section
 from crplugins.settings.secret_text import sendable
-from crplugins.settings.section import Flag, refusal, try_section
+from crplugins.settings.section import Flag, refusal
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)\}|os\.environ/([A-Za-z_]\w*)", re.ASCII)
 

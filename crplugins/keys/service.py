@@ -14,7 +14,8 @@ from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.keys.secrets import mint_secret
 from crplugins.keys.store import ChangeRefused, KeyStore
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean
-from crplugins.settings.section import Section, read_section
+from crplugins.settings.reading import read_section
+from crplugins.settings.section import Section
 
 _NOT_FOR_NEW: Final = KeyEntry.known_keys() - NewKey.known_keys()
 

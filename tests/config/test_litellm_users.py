@@ -103,7 +103,7 @@ def test_every_parameter_litellm_knows_passes_as_no_misspelling(monkeypatch):
 
     from crplugins.config.litellm.reading import LitellmReading
     from crplugins.config.models import LitellmParams, ModelInfo
-    from crplugins.settings.section import KeyCheck
+    from crplugins.settings.reading import KeyCheck
 
     check = KeyCheck()
     names = {*GenericLiteLLMParams.model_fields, *LiteLLMParamsTypedDict.__annotations__, *all_litellm_params}

@@ -16,7 +16,7 @@ from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.document import YamlDocument
 from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_path
-from crplugins.settings.section import is_a_name
+from crplugins.settings.reading import is_a_name
 
 _OURS: Final = KeyFate("honoured", "a key of ours")
 _DEFAULT: Final = KeyFate(

@@ -31,7 +31,7 @@ from crplugins.keys.audit import AuditEntry, AuditQuestion
 from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, PolicySection, limits_to_dict
 from crplugins.keys.source import Found
-from crplugins.settings.section import read_section
+from crplugins.settings.reading import read_section
 from crplugins.sql.utc_time import UtcTime
 
 PolicySection.prepare()
