@@ -134,7 +134,6 @@ def _kind_of(part: Any) -> PartKind:
 _INNER: Final = ("text", "refusal", "thinking", "summary")
 """Where the text of a part stands: OpenAI's, Mistral's and Anthropic's thoughts, OpenRouter's summaries."""
 
-
 _MOST_PARTS: Final = 1000
 """Parts and calls in one piece of an answer that are looked at one by one; more of them count as the JSON they are."""
 

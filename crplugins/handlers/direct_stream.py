@@ -24,6 +24,7 @@ from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
+from crplugins.handlers.error_bodies import error_in_choices
 from crplugins.handlers.http.interface import HttpError, Response
 
 _LINGER_SECONDS: Final = 0.25
@@ -281,7 +282,7 @@ class DirectStream:
         return alive
 
     def _failure_in(self, answer: AnswerFacts) -> GatewayError:
-        if (error := upstream_errors.error_in_choices(answer)) is not None:
+        if (error := error_in_choices(answer)) is not None:
             return upstream_errors.refusal_in_stream(error, self._deployment, self._secrets)
         cause = "its finish_reason is a failure, it calls a tool without a name, or its end came before a reason"
         return upstream_errors.cut_short(self._deployment, cause)

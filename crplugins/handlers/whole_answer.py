@@ -16,6 +16,7 @@ from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
 from crplugins.core.told_errors import told_error
 from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.error_bodies import NO_STATUS, read_error, status_of
 from crplugins.handlers.faults_of_requests import status_by_words
 from crplugins.handlers.http.interface import Response
 
@@ -73,11 +74,11 @@ class WholeAnswers:
         document = _json_in(body)
         if (failed := _failed_choice(document)) is not None:
             error = {"error": failed.get("error")}
-            return self.refuse(upstream_errors.status_of(error), encoded(error), headers)
-        status = upstream_errors.status_of(document)
-        if status == upstream_errors.NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
-            status = status_by_words(status, upstream_errors.read_error(body), status)
-        if status == upstream_errors.NO_STATUS and not _has_error(document):
+            return self.refuse(status_of(error), encoded(error), headers)
+        status = status_of(document)
+        if status == NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
+            status = status_by_words(status, read_error(body), status)
+        if status == NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
         return self.refuse(status, body, headers)
 
@@ -85,7 +86,7 @@ class WholeAnswers:
         """The refusal in `body`, the answer of an upstream with `status` or an equal one."""
         return upstream_errors.upstream_refusal(
             status,
-            upstream_errors.read_error(body),
+            read_error(body),
             {name.lower(): value for name, value in headers.items()},
             deployment=self._deployment,
             secrets=self._secrets,

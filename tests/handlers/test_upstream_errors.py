@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from crplugins.handlers.upstream_errors import read_error, scrub, status_of
+from crplugins.handlers.error_bodies import read_error, status_of
+from crplugins.handlers.upstream_errors import scrub
 from crplugins.testing import Script
 from tests.gateway_setup import UPSTREAM_KEY
 

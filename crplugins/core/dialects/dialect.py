@@ -177,7 +177,7 @@ class Dialect:
         return event
 
     def error_in(self, event: Event) -> bytes:
-        """The JSON of the error that an event is, in a form that `handlers/upstream_errors.py` knows."""
+        """The JSON of the error that an event is, in a form that `handlers/error_bodies.py` knows."""
         return event.data or b""
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:

@@ -19,6 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
+from crplugins.handlers.error_bodies import read_error, status_of
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
@@ -122,7 +123,7 @@ class Failures:
 
     def in_stream(self, error: object) -> GatewayError:
         """The GatewayError for an error object that was an event of a stream."""
-        status = upstream_errors.status_of(error)
+        status = status_of(error)
         return self._refusal(status, encoded({"error": error}), {}, frozenset())
 
     def note(self, text: str, *args: object) -> None:
@@ -217,7 +218,7 @@ def _read(body: bytes) -> ErrorObject:
     text = body.strip()
     if text.startswith(b"["):
         text = text[1:].rpartition(b"]")[0].strip() or text
-    error = upstream_errors.read_error(text)
+    error = read_error(text)
     if error.message or text[:1] in (b"{", b"[", b"<", b""):  # never a page of HTML
         return error
     first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
