@@ -18,8 +18,9 @@ from crplugins.asgi.lifespan import said_of
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.core.collector import collect_what_has_ended
 from crplugins.core.plugin import Plugin
-from crplugins.homes.gateway.generation import GatewayState, Generation
+from crplugins.homes.gateway.generation import Generation
 from crplugins.homes.gateway.reloading import Loads, Reloaded, ReloadTurns, log, problems_of
+from crplugins.homes.gateway.state import GatewayState
 from crplugins.keys.key import Key
 from crplugins.settings.errors import ConfigError
 

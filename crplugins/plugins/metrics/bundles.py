@@ -19,10 +19,8 @@ from crplugins.plugins.metrics.slots import NEVER
 K = TypeVar("K")
 V = TypeVar("V")
 
-
 REASONS: Final = ("no_usage", "estimated", "no_price")
 """Why the usage or the cost of a request is not the provider's own."""
-
 
 Call = tuple[str, AttemptKind, ErrorType]
 Rescued = tuple[RescueKind, str]
