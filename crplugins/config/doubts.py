@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo, is_secret
+from crplugins.config.litellm_params import LitellmParams, is_secret
+from crplugins.config.models import ModelEntry, ModelInfo
 from crplugins.config.schema import Config
 
 _ROUTES: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Secret
 from crplugins.config.answers import AnswerKeys
 from crplugins.config.fallbacks import FallbackKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
+from crplugins.config.litellm_params import LitellmParams
 from crplugins.config.metering import LedgerSection, MetricsSection, PricesSection, UsageSection
-from crplugins.config.models import General, LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.models import General, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings

@@ -11,7 +11,8 @@ from crplugins.config.litellm.keys.group import KeyFateKind
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
 from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
-from crplugins.config.models import LitellmParams, ModelEntry
+from crplugins.config.litellm_params import LitellmParams
+from crplugins.config.models import ModelEntry
 from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.document import YamlDocument
