@@ -221,8 +221,10 @@ class RewrittenEvents:
             outward += self._run.cut()
 
     def _check_end(self, outward: list[Event]) -> None:
-        """A stream of an app that stops amid its answer gets an end that no client takes for one, and one that ends
-        with an error of its own gets the end mark."""
+        """A stream of an app that stops in the middle of its answer gets an end that no client takes for one.
+
+        One that ends with an error of its own gets the end mark.
+        """
         if not self._events.is_cut():
             mark = self._exchange.dialect.end_mark() if self._events.failed else None
             outward += [] if mark is None else [mark]

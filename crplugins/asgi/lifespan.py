@@ -183,7 +183,7 @@ class Serveable(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
     async def loaded(self) -> None:
-        """Returns when it has also loaded what it loads behind its start-up."""
+        """Returns when it has also loaded what it loads after its start-up."""
 
     def drain(self) -> None:
         """The process ends as soon as what runs has ended."""
@@ -197,7 +197,7 @@ class FrozenAfterStartup:
     before, which would take a tenth of the start-up and find some two hundred objects. What open streams have is looked
     at when there are few of them.
 
-    What it has loaded behind its start-up is likewise looked at no longer.
+    What it has loaded after its start-up is likewise looked at no longer.
     """
 
     def __init__(self, app: Serveable) -> None:

@@ -11,7 +11,7 @@ from crplugins.config.schema import Config
 _ROUTES: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
 
 _DEAR: Final = 0.01
-"""US dollars for a token. The dearest models took 0.0006."""
+"""US dollars for a token. The most expensive models took 0.0006."""
 
 _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),

@@ -143,7 +143,7 @@ class PluginEntry(Section):
     """The plugin right outside of which it stands: the name of its class, or what `use` says in another entry."""
 
     after: str | None = Field(default=None)
-    """The plugin right inside of which it stands, likewise; instead of `before`."""
+    """The plugin right inside of which it stands, named in the same way; instead of `before`."""
 
     _word: str | None = PrivateAttr(default=None)
 

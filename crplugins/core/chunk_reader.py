@@ -62,14 +62,14 @@ class ChunkReader:
         if any(choice.delta is None and choice.message is not None for choice in answer.choices):
             if self._in_messages is None:
                 self._in_messages = not self.spoke
-            if not self._in_messages:  # some servers tell the whole answer behind it
+            if not self._in_messages:  # some servers tell the whole answer after it
                 event = _without_messages(event)
         event = readable_chunk(event)
         choices = () if event.answer is None else event.answer.choices or ()
         return self._with_calls(self._with_one_end(event, choices), choices)
 
     def _with_one_end(self, event: Event, choices: Iterable[Choice]) -> Event:
-        """Some servers say `stop` once more behind `tool_calls`. Clients that believe the last word call no tool."""
+        """Some servers say `stop` once more after `tool_calls`. Clients that believe the last word call no tool."""
         again = False
         for choice in choices:
             if choice.finish_reason == "tool_calls":

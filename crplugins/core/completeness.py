@@ -48,7 +48,7 @@ class Completeness:
         self.lost = False
 
     def see(self, event: Event) -> None:
-        """Note an event. What says nothing behind the end of a choice (Azure's filter results) does not reopen it."""
+        """Note an event. What says nothing after the end of a choice (Azure's filter results) does not reopen it."""
         answer = event.answer
         if answer is None:
             self.done = self.done or event.is_done

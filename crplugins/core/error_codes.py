@@ -72,7 +72,7 @@ ERROR_CODES: Final = (
     ErrorCode("upstream_unreachable", "502", "upstream_connect", "the provider cannot be reached"),
     ErrorCode("upstream_timeout", "504", "upstream_timeout", "the provider does not answer in time"),
     ErrorCode("upstream_malformed", "502", "upstream_stream_broken", "the provider's answer is no completion"),
-    ErrorCode("upstream_incomplete", "502", "upstream_stream_broken", "the answer broke off; mostly behind a 200"),
+    ErrorCode("upstream_incomplete", "502", "upstream_stream_broken", "the answer broke off; mostly after a 200"),
 )
 """A provider's own code on a 4xx is passed on as it is: `upstream_4xx`, or `upstream_429`."""
 

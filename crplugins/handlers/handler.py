@@ -40,11 +40,11 @@ class Keeper(Protocol):
     def place(self) -> ResponsesPlace: ...
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
-        """The provider's answer to a request about one. `below` is the path behind its base URL."""
+        """The provider's answer to a request about one. `below` is the path after its base URL."""
 
 
 def keeps(handler: Handler) -> TypeGuard[Keeper]:
-    """Whether it is a `Keeper`. `isinstance` would ask a handler for its `place`, which has to be reckoned."""
+    """Whether it is a `Keeper`. `isinstance` would ask a handler for its `place`, which has to be computed."""
     return hasattr(handler, "forward")
 
 

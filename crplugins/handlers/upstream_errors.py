@@ -99,7 +99,7 @@ def upstream_refusal(
 
 
 def _hint(name: str, value: str) -> str:
-    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number. And
+    """A retry hint as a client can read it: a number or a date; of seconds with words after them, their number. And
     that a retry would only fail again.
 
     No number that would have a client wait for decades: some obey.

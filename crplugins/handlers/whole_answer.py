@@ -28,7 +28,7 @@ _MEDIA_TYPES: Final = frozenset({
 
 
 _PADDING: Final = bytes(range(0x21))
-"""Blanks and control characters, NUL among them, behind a document."""
+"""Blanks and control characters, NUL among them, after a document."""
 
 
 class WholeAnswers:
@@ -42,7 +42,7 @@ class WholeAnswers:
         """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded, in words that its clients can read.
 
         Without a choice it is none, and its facts have none where the model has failed, or where there is no message,
-        such as in a chunk of a stream. Comments before the document and bytes behind it are taken off: clients read it
+        such as in a chunk of a stream. Comments before the document and bytes after it are taken off: clients read it
         up to its end.
         """
         document = dialect.document(without_comments(body).rstrip(_PADDING))

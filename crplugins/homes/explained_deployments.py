@@ -31,7 +31,7 @@ class ExplainedStep:
     Attributes:
         step: `key`, `room`, a kind of step of the alias resolution, `limits`, `fallbacks`, or of a deployment
             `handler`, `deadlines`, `retries`, `on_break` and `price`.
-        ok: the request goes on behind it.
+        ok: the request goes on after it.
         facts: what the text says, for who says it in another language; nothing where it quotes an error.
     """
 
@@ -127,7 +127,7 @@ def _on_break(deployment: Deployment) -> ExplainedStep:
 def _on_break_told(deployment: Deployment) -> tuple[str, tuple[Fact, ...]]:
     told = deployment.on_break
     if told.action == "error":
-        return "error: a stream that breaks behind its first token ends with an error", (fact("break_error"),)
+        return "error: a stream that breaks after its first token ends with an error", (fact("break_error"),)
     if told.action == "continue":
         takes = prefill_of(deployment) is not None
         goes_on = "goes on with" if takes else "is not asked to go on with"

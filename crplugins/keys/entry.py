@@ -83,7 +83,7 @@ class _SecretFields(NullIsNothing):
     def _is_hash(cls, text: str | None, info: ValidationInfo) -> str | None:
         found = parse_hash(text or "")
         if found is None:
-            raise refusal("must be sha256: or hmac-sha256: with 64 hexadecimal digits behind it")
+            raise refusal("must be sha256: or hmac-sha256: with 64 hexadecimal digits after it")
         reading: Reading | None = info.context
         if reading is not None and found[0] == "hmac-sha256" != reading.digester.scheme:
             raise refusal("hmac-sha256 needs the pepper it was made with, and there is none")

@@ -47,7 +47,7 @@ _PARTS: Final[Mapping[str, Sequence[str]]] = {
 
 _PARTS_OF_OUTPUT: Final = tuple(part for part, wholes in _PARTS.items() if "output" in wholes)
 
-# The tier stands behind the threshold in most keys, before it in a few.
+# The tier stands after the threshold in most keys, before it in a few.
 _KEY: Final = re.compile(
     rf"({'|'.join(sorted(_FIELDS, key=len, reverse=True))})"
     r"(?:_(?!above_)([a-z]+))?(?:_above_(\d+)(k?)_tokens)?(?:_([a-z]+))?"

@@ -71,7 +71,7 @@ class KeyCheck:
         shape, inner = _below(section, str(path[-1])) if path[-1] in section.known_keys() else (None, None)
         if inner is None:
             return value
-        if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section behind each
+        if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section after each
             return {key: self.checked(item, inner, (*path, str(key))) for key, item in value.items()}
         if shape is not tuple:
             return self.checked(value, inner, path)

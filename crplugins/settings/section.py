@@ -148,7 +148,7 @@ Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """An int; pydantic would take `true` for 1."""
 
 Count = Annotated[int, Field(gt=0, le=2**63 - 1), BeforeValidator(_no_boolean)]
-"""A whole number above 0, which JSON schemas say too. With one that no float can hold nothing could be reckoned."""
+"""A whole number above 0, which JSON schemas say too. What no float can hold could not be computed with."""
 
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 """A float; pydantic would take `true` for 1."""

@@ -186,7 +186,7 @@ def _members(value: Any) -> Iterable[tuple[str | int, Any]]:
 
 
 def _may_be_a_secret(path: KeyPath, value: Any) -> bool:
-    """Whether the name of a key may be a secret, behind which a colon was forgotten."""
+    """Whether the name of a key may be a secret, after which a colon was forgotten."""
     if value is not None or not isinstance(path[-1], str) or is_a_name(path[-1]):
         return False
     return key_table().find(*_place_in_table(path)) is None

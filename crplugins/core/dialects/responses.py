@@ -2,7 +2,7 @@
 
 An answer is a list of items. A stream tells pieces of each item (`.delta`), repeats them when they are whole (`.done`),
 and ends with an event that has the whole response and its usage: `response.completed`, `response.incomplete` or
-`response.failed`. There is no `[DONE]`; some servers send one behind the end, which is not read any more.
+`response.failed`. There is no `[DONE]`; some servers send one after the end, which is not read any more.
 
 What its items say is in `responses_items.py`, its two forms in `responses_forms.py`.
 """

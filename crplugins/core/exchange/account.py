@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crplugins.core.wire import AnswerFacts
 
 _ON_DEMAND: Final = "on_demand_"
-"""Google's name for a tier is that of the others behind this."""
+"""Google's name for a tier is that of the others after this."""
 
 
 def _without_date(model: str) -> str:

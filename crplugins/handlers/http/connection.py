@@ -40,7 +40,7 @@ class UpstreamConnection(asyncio.Protocol):
     While too much waits to be taken, the socket is not read: the upstream is held back by TCP.
 
     Bytes that nobody has asked for end the connection, between two requests (where a server says farewell with a 408)
-    as well as behind an answer: they would be taken for the answer to the next request.
+    as well as after an answer: they would be taken for the answer to the next request.
 
     Attributes:
         state: `asked` until the head has come, `answering` until the body has ended, then `ended` or `broken`.

@@ -52,7 +52,7 @@ class Decoder:
             piece = self._inflater.decompress(packed, _LARGEST_PIECE)
         except zlib.error:
             raise HttpError("its body is not encoded as its headers say") from None
-        self._packed = self._inflater.unconsumed_tail  # what is behind its end is not read
+        self._packed = self._inflater.unconsumed_tail  # what is after its end is not read
         return piece
 
     def _begin(self, packed: bytes) -> _Inflater:

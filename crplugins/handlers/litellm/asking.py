@@ -32,7 +32,7 @@ _LINGER_SECONDS: Final = 0.25
 class ConfiguredCalls:
     """Sends the requests of one deployment.
 
-    `seconds` are the time for a plain answer, or for the head of a stream; behind that the deadlines of a stream are
+    `seconds` are the time for a plain answer, or for the head of a stream; after that the deadlines of a stream are
     the handler's, who cancels. Raises `HttpError`, `Overdue`, `ConnectTimeout`, `GatewayError` and what litellm raises.
     """
 

@@ -153,7 +153,7 @@ class StreamRepair:
         return Event(b"data: %b\n\n" % data, data, b"", False, facts, text)
 
     def _text_frame(self, index: int) -> tuple[bytes, bytes]:
-        """What stands before and behind the text in each chunk of a choice."""
+        """What stands before and after the text in each chunk of a choice."""
         before, _, after = encoded(self._chunk(index, {"content": _PLACE}, None, None)).rpartition(encoded(_PLACE))
         return before, after
 

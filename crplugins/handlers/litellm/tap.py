@@ -53,7 +53,7 @@ class Tap:
     """What the provider sent: `done` is [DONE], `error` its error object, `usage` counts that litellm drops.
 
     `ended` says that the answer has ended in the provider's own format, `unfinished` that its last chunk there does not
-    end it, whatever litellm makes of it. [DONE] is no such end: gateways send it behind an answer that was cut.
+    end it, whatever litellm makes of it. [DONE] is no such end: gateways send it after an answer that was cut.
     `on_malformed` is called for each event that is kept from litellm's readers because nobody can read it, and may
     raise what the answer ends with.
     """

@@ -69,7 +69,7 @@ class Joint:
         return text
 
     def _unrepeated(self, text: str, *, ends: bool) -> str:
-        """The text behind the repetition; nothing while it lasts. What is no whole repetition is new."""
+        """The text after the repetition; nothing while it lasts. What is no whole repetition is new."""
         repeated, matched = self._repeated, self._matched
         expected = repeated[matched : matched + len(text)]
         if not text.startswith(expected):

@@ -128,7 +128,7 @@ class Blocks:
         if not words:
             return
         yield from self._begin_named()
-        if self._waiting:  # behind a call that is not whole
+        if self._waiting:  # after a call that is not whole
             last = self._waiting[-1]
             if last.kind != kind:
                 self._waiting.append(last := Block(kind, 0))

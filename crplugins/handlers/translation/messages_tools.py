@@ -123,7 +123,7 @@ _EDITS: Final = {
     "path": _text("The absolute path of a file or folder."),
     "file_text": _text("`create`: the whole text of the file."),
     "old_str": _text("`str_replace`: the text to replace, which must stand in the file exactly once."),
-    "insert_line": {"type": "integer", "description": "`insert`: the line behind which to insert; 0 is the beginning."},
+    "insert_line": {"type": "integer", "description": "`insert`: the line after which to insert; 0 is the beginning."},
     "view_range": _RANGE,
 }
 _EDITOR: Final = (

@@ -206,7 +206,7 @@ async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool
 
 
 def read_keys(rows: Iterable[Mapping[str, Any]]) -> list[Key]:
-    """The keys of their rows, those of one behind each other. Raises `ConfigError` as `read_key` does."""
+    """The keys of their rows, those of one after each other. Raises `ConfigError` as `read_key` does."""
     return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row["id"])]
 
 
