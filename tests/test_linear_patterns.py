@@ -44,7 +44,7 @@ FOREIGN = {
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.wires.completion._PIECE": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
-    "handlers.litellm.embeddings._COUNT": "search", "handlers.spoken._REASONING": "search",
+    "handlers.litellm.embeddings._COUNT": "search", "handlers.protocols._REASONING": "search",
     "handlers.upstream._RESPONSES_MODELS": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.faults_of_requests._filtered": "search", "handlers.faults_of_requests._too_long": "search",

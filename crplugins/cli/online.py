@@ -199,9 +199,9 @@ async def _partitions(connection: "AsyncConnection") -> str:
     """Of a ledger: into which months it is divided."""
     if connection.dialect.name != "postgresql":
         return ""
-    from crplugins.ledger.partitions import said_of
+    from crplugins.ledger.partitions import partition_status
 
-    said, good = await said_of(connection)
+    said, good = await partition_status(connection)
     if not good:
         raise NotReached(said)
     return f"; {said}"

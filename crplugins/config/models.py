@@ -19,9 +19,9 @@ from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment, is_limited
+from crplugins.handlers.protocols import answers_in_responses, protocols_in
 from crplugins.handlers.routing.on_break import OnBreak
 from crplugins.handlers.routing.settings import RoutingSettings
-from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.listed_prices import ListedPrices
@@ -143,7 +143,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             routing=general.routing if said.isdisjoint(_ROUTING) else self._routing(general),
             on_break=general.on_break if said.isdisjoint(_ON_BREAK) else self._on_break(general),
             takes_prefill=_said(info.get("supports_assistant_prefill")),
-            spoken=said_of(info),
+            protocols=protocols_in(info),
             only_responses=answers_in_responses(info),
             reasons=_said(info.get("supports_reasoning")),
         )

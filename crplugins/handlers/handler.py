@@ -66,10 +66,10 @@ _STREAM_HEADERS: Final = (
 )
 
 
-def check_dialect(exchange: Exchange, body: Body, spoken: Collection[Dialect] = (CHAT,)) -> None:
+def check_dialect(exchange: Exchange, body: Body, dialects: Collection[Dialect] = (CHAT,)) -> None:
     """Raise `GatewayError` 404 for a request in another dialect than a handler speaks."""
     dialect = exchange.upstream_dialect
-    if dialect not in spoken:
+    if dialect not in dialects:
         raise not_spoken(exchange.requested_model or body.get("model", str) or "", dialect.path)
 
 

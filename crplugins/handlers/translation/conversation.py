@@ -18,7 +18,7 @@ from typing import Any
 
 from crplugins.core.dialects import CHAT
 from crplugins.handlers.histories import UNSIGNED
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.translation import Fields, merged
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded, object_of
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.messages_tools import CHANGES, MessagesTools, mark_of
 from crplugins.handlers.translation.tool_names import ToolNames

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from crplugins.core.lenient_json import object_of, objects_of
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.tool_names import ToolNames, parameters_of
 from crplugins.handlers.translation.translation import Fields, invalid, not_translated, objects, text_in, without_none
 

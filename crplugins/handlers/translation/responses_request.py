@@ -12,7 +12,7 @@ import msgspec
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded
 from crplugins.handlers.histories import SEALED
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.responses_builtins import CALLS, RESULTS, arguments_text, found
 from crplugins.handlers.translation.responses_tools import ADDED, INPUT, OfferedTools

@@ -20,6 +20,7 @@ from crplugins.core.waiting import stopped
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler, Keeper, keeps
 from crplugins.handlers.loading import Loading, Missing
+from crplugins.handlers.protocols import Protocols, protocols_of, target_of
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
@@ -28,7 +29,6 @@ from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
-from crplugins.handlers.spoken import Protocols, spoken_by, target_of
 from crplugins.handlers.upstream import (
     LitellmMissing,
     Upstream,
@@ -283,8 +283,8 @@ class Upstreams:
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
             upstream = None if isinstance(opened, Loading) else opened.upstream
             native = None if isinstance(upstream, Upstream) else native_upstream(each, entry.handler)
-            spoken = spoken_by(each, upstream, native)
-            protocols = Protocols(spoken, target_of(each, upstream))
+            asked_in = protocols_of(each, upstream, native)
+            protocols = Protocols(asked_in, target_of(each, upstream))
             keeper = handler if keeps(handler) else None
             made.append(Candidate(each, self._within_quota(each, handler), health, protocols, keeper))
         return made

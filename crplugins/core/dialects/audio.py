@@ -27,7 +27,7 @@ _UNSEEN_SECONDS: Final = 3600.0
 nobody counts would be free."""
 
 
-class Spoken(Counted):
+class AudioDialect(Counted):
     """An answer that is no JSON is an answer too.
 
     Attributes:
@@ -53,7 +53,7 @@ _ADDRESSES: Final = ("url", "file_url", "audio_url")
 """Where providers (Groq, Mistral) take the address of a recording, whether a file is sent with it or not."""
 
 
-class Understood(Spoken):
+class RecordingDialect(AudioDialect):
     """A recording as text, of silence an empty one.
 
     Streams are OpenAI's events, Mistral's, or the chunks of vLLM and Together. These say of each piece of a recording
@@ -100,7 +100,7 @@ def _piece(choice: Mapping[str, Any]) -> Choice:
     return Choice(0, failed, delta=struct_of_what_fits(choice.get("delta"), Delta))
 
 
-class Transcriptions(Understood):
+class Transcriptions(RecordingDialect):
     """`POST /v1/audio/transcriptions`."""
 
     name = "transcriptions"
@@ -116,14 +116,14 @@ class Transcriptions(Understood):
         return self.events_of([*delta, {**told, "type": "transcript.text.done"}])
 
 
-class Translations(Understood):
+class Translations(RecordingDialect):
     """`POST /v1/audio/translations`."""
 
     name = "translations"
     path = "/audio/translations"
 
 
-class Speech(Spoken):
+class Speech(AudioDialect):
     """`POST /v1/audio/speech`."""
 
     name = "speech"
