@@ -83,6 +83,7 @@ class Generation:
             sessions,
             config.fallback_table(),
             previous=None if previous is None else previous._upstreams,
+            missing_usage=config.missing_usage,
             in_litellms_file=config.is_litellms,
         )
         parts = Parts(
@@ -100,7 +101,6 @@ class Generation:
         if previous is not None:
             _take_over(self.plugins, previous.plugins)
         self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
-        self._upstreams.missing_usage = config.missing_usage
         if self._upstreams.fallbacks is not None:
             self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table
