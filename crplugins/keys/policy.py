@@ -138,13 +138,13 @@ class PolicySection(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
     id: Name = Field(examples=["team-a"])
-    """The key's name for good, in records, metrics and limits."""
+    """The key's name in records, metrics and limits, which cannot be changed."""
 
     team: Name | None = Field(default=None, examples=["search"])
     """The team it belongs to."""
 
     owner: Text | None = Field(default=None, examples=["ann"])
-    """Who answers for it."""
+    """Who is responsible for it."""
 
     tags: Tags = Field(default_factory=dict, examples=[{"env": "prod"}])
     """Labels of yours, which records carry."""

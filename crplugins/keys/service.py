@@ -90,7 +90,7 @@ class KeyService:
     async def update(self, key_id: str, patch: Mapping[str, Any]) -> Key:
         """The key with `patch` in its words, as RFC 7396 merges JSON: null takes a word away, a mapping is merged.
 
-        `patch` holds words of a `NewKey` but for its id, which is the key's name for good. Raises `ConfigError`.
+        `patch` holds words of a `NewKey` but for its id, which cannot be changed. Raises `ConfigError`.
         """
         refused = [Problem((name,), "cannot be changed") for name in patch if name == "id" or name in _NOT_FOR_NEW]
         if problems := refused or [*_unknown(patch, NewKey)]:

@@ -208,14 +208,18 @@ def key_id(text: str) -> str:
     return text
 
 
-IdOption = Annotated[str, typer.Option("--id", parser=key_id, metavar="ID", help="The key's name for good.")]
+IdOption = Annotated[
+    str, typer.Option("--id", parser=key_id, metavar="ID", help="The key's id, which cannot be changed.")
+]
 IdArgument = Annotated[str, typer.Argument(parser=key_id, metavar="ID", help="The key's id.")]
 TeamOption = Annotated[str | None, typer.Option(help="The team it belongs to.")]
-OwnerOption = Annotated[str | None, typer.Option(help="Who answers for it.")]
+OwnerOption = Annotated[str | None, typer.Option(help="Who is responsible for it.")]
 TagOption = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label of yours; may be repeated.")]
 ModelOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A model it may call, wildcards allowed; may be repeated. Without: all."),
+    typer.Option(
+        metavar="NAME", help="A model it may call, wildcards allowed; may be repeated. A new key without one: all."
+    ),
 ]
 ExpiresOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its end, such as 2027-01-01 (UTC).")]
 NotBeforeOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its beginning.")]
@@ -242,7 +246,7 @@ ShadowOption = Annotated[
 ]
 
 PriorityOption = Annotated[
-    Priority | None, typer.Option(help="Whose requests are refused first when the gateway is full. Without: normal.")
+    Priority | None, typer.Option(help="Whose requests are refused first when the gateway is full. A new key: normal.")
 ]
 
 AdminOption = Annotated[
