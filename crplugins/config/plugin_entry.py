@@ -17,7 +17,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin
-from crplugins.settings.errors import did_you_mean, one_line
+from crplugins.settings.errors import did_you_mean, error_line
 from crplugins.settings.reading import is_a_name
 from crplugins.settings.section import Section, refusal
 
@@ -71,7 +71,7 @@ def _loaded(point: EntryPoint) -> object:
         loaded: object = point.load()
     except (Exception, SystemExit) as error:  # whatever the package's own code raises
         whose = f"the plugin '{point.name}' of {_package(point)}"
-        raise PluginUnavailable(f"{whose} cannot be imported ({one_line(error)})") from None
+        raise PluginUnavailable(f"{whose} cannot be imported ({error_line(error)})") from None
     return loaded
 
 
@@ -123,7 +123,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise refusal(f"there is no module '{error.name}'") from None
     except (Exception, SystemExit) as error:  # whatever the module's own code raises
-        raise refusal(f"the module '{name}' cannot be imported ({one_line(error)})") from None
+        raise refusal(f"the module '{name}' cannot be imported ({error_line(error)})") from None
 
 
 class PluginEntry(Section):

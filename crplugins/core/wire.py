@@ -11,10 +11,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crplugins.core.delta import Delta
+from crplugins.core.errors_in_answers import error_in_answer, says_something
 from crplugins.core.finish_reasons import reason_in
 from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
-from crplugins.core.told_errors import says_something, told_error
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import TokenUsage
 
@@ -176,15 +176,15 @@ def read_answer(data: bytes) -> AnswerFacts:
     except msgspec.DecodeError:
         answer = _read_leniently(data)
     if answer.error is None:
-        return answer if answer.choices or answer.usage is not None else _with_told_error(answer, data)
+        return answer if answer.choices or answer.usage is not None else _with_error_inside(answer, data)
     if says_something(answer.error):
         return answer
     return EmptyErrorFacts(answer.model, answer.choices, answer.usage, None, answer.x_groq, answer.service_tier)
 
 
-def _with_told_error(answer: AnswerFacts, data: bytes) -> AnswerFacts:
+def _with_error_inside(answer: AnswerFacts, data: bytes) -> AnswerFacts:
     """The facts of what is no part of an answer, which may be an error that is told in another way."""
-    if answer.__class__ is not AnswerFacts or (error := told_error(data)) is None:
+    if answer.__class__ is not AnswerFacts or (error := error_in_answer(data)) is None:
         return answer
     return UnnamedErrorFacts(answer.model, answer.choices, error=error)
 

@@ -10,10 +10,10 @@ import msgspec
 
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
+from crplugins.core.errors_in_answers import error_in_answer
 from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
-from crplugins.core.told_errors import told_error
 from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.error_bodies import NO_STATUS, read_error, status_of
@@ -76,7 +76,7 @@ class WholeAnswers:
             error = {"error": failed.get("error")}
             return self.refuse(status_of(error), encoded(error), headers)
         status = status_of(document)
-        if status == NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
+        if status == NO_STATUS and error_in_answer(body) is not None:  # with a code of its own, and words
             status = status_by_words(status, read_error(body), status)
         if status == NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
