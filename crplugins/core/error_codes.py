@@ -33,9 +33,7 @@ ERROR_CODES: Final = (
     ErrorCode("missing_required_parameter", "400", "invalid_request", "a parameter is missing"),
     ErrorCode("invalid_type", "400", "invalid_request", "a value of another JSON type"),
     ErrorCode("invalid_value", "400", "invalid_request", "a value that is none of those that are taken"),
-    ErrorCode(
-        "unsupported_value", "400", "invalid_request", "a value that this model, or the road to it, does not take"
-    ),
+    ErrorCode("unsupported_value", "400", "invalid_request", "a value that this model or its provider does not take"),
     ErrorCode("invalid_image_url", "400", "invalid_request", "a picture that cannot be downloaded"),
     ErrorCode("*_below_min_value, *_above_max_value", "400", "invalid_request", "a number out of its bounds"),
     ErrorCode("empty_*, *_above_max_length", "400", "invalid_request", "a text or an array of another length"),

@@ -1,7 +1,7 @@
 """ConfiguredCalls: requests of a `ConfiguredModel` over our HTTP client, and ConfiguredStream: the items of an answer.
 
 What comes out is what comes out of `acompletion` (a `ModelResponse`, the items of a stream, an exception of litellm's),
-so that whoever reads it does not know the road.
+so that its reader need not know which path was taken.
 """
 
 from collections.abc import AsyncIterator

@@ -172,7 +172,7 @@ class LitellmClient:
             return await _within(seconds, self._acompletion(model, messages, arguments, stream=False))
 
     async def rehearsed(self, model: str) -> Rehearsed | None:
-        """What requests for a model that has been learnt take the short road, from now on; None if there are none."""
+        """What requests for a model that has been learnt take the fast path, from now on; None if there are none."""
         known = self._models.get(model)
         if known is None or known.configured is None:
             return None
@@ -195,7 +195,7 @@ class LitellmClient:
                 raise asyncio.CancelledError
             return await self._acompletion(model, messages, arguments, stream=stream)
 
-        with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
+        with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the slow path
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
 
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:

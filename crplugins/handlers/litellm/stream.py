@@ -195,7 +195,7 @@ class LitellmStream:
 
 
 class RawItems(Protocol):
-    """The items of a provider's stream, of either road.
+    """The items of a provider's stream, of either path.
 
     An item is one of OpenAI's chunks, as a dict, as litellm's object or as a `TextChunk`, or litellm's generic dict
     (`text`, ...).
