@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from crplugins.config import Config
-from crplugins.core.fact import Fact, fact
+from crplugins.core.fact import Fact, fact, facts_of
 from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import usd
 from crplugins.handlers.routing.failures import Remedy
@@ -138,7 +138,9 @@ def _key_step(key: Key, now: datetime) -> ExplainedStep:
         facts = (fact(f"key_{state.replace(' ', '_')}", key=key.id), *when, _UNAUTHORIZED)
         return ExplainedStep("key", False, f"the key '{key.id}' {_REFUSED[state](key)}: 401 invalid_api_key", facts)
     team = f", of the team '{key.principal.team}'" if key.principal.team else ""
-    facts = (fact("key_live", key=key.id), *[fact("team", team=name) for name in [key.principal.team] if name])
+    facts = facts_of(
+        fact("key_live", key=key.id), fact("team", team=key.principal.team) if key.principal.team else None
+    )
     return ExplainedStep("key", True, f"the key '{key.id}'{team} is live", facts)
 
 
@@ -156,8 +158,7 @@ def _applied(config: Config, principal: Principal, model: str) -> Sequence[Appli
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
     limits = [
-        f"{each.limit.amount} {each.measure.name} "
-        f"({format_scope(each.scope)}{', shadow' * each.shadow}{_waiting(each)})"
+        f"{each.limit.amount} {each.measure.name} ({format_scope(each.scope)}{_shadow(each.shadow)}{_waiting(each)})"
         for each in _applied(config, principal, model)
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
@@ -168,12 +169,16 @@ def _limits(config: Config, principal: Principal, model: str) -> tuple[Fact, ...
     for each in _applied(config, principal, model):
         facts.append(fact("limit", amount=each.limit.amount, measure=each.measure.name, scope=format_scope(each.scope)))
         facts += [fact("waits", seconds=each.queue.seconds)] if each.queue is not None else []
-        facts += [fact("shadow")] * each.shadow
+        facts += [fact("shadow")] if each.shadow else []
     for scope, budget in _applied_budgets(config, principal):
         period = "total" if scope == "session" else budget.period
         facts.append(fact("budget", usd=usd(budget.micro_usd), period=period, scope=scope))
-        facts += [fact("shadow")] * (config.budgets.shadow or budget.shadow)
+        facts += [fact("shadow")] if config.budgets.shadow or budget.shadow else []
     return tuple(facts) or (fact("no_limit"),)
+
+
+def _shadow(is_shadow: bool) -> str:  # noqa: FBT001
+    return ", shadow" if is_shadow else ""
 
 
 def _waiting(applied: AppliedLimit) -> str:
@@ -184,7 +189,7 @@ def _budgets(config: Config, principal: Principal) -> Iterator[str]:
     for scope, budget in _applied_budgets(config, principal):
         shadow = config.budgets.shadow or budget.shadow
         each = "in all" if scope == "session" else f"per {budget.period}"
-        yield f"${usd(budget.micro_usd):.2f} {each} ({scope}{', shadow' * shadow})"
+        yield f"${usd(budget.micro_usd):.2f} {each} ({scope}{_shadow(shadow)})"
 
 
 def _applied_budgets(config: Config, principal: Principal) -> Iterator[tuple[str, Budget]]:

@@ -9,7 +9,7 @@ from math import isinf
 from typing import Final
 
 from crplugins.config import Config
-from crplugins.core.fact import Fact, fact
+from crplugins.core.fact import Fact, fact, facts_of
 from crplugins.core.redaction import without_credentials
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.demo_models import is_demo
@@ -87,10 +87,10 @@ def _deadlines(deployment: Deployment, *, can_fail_over: bool) -> ExplainedStep:
         f"a stream has {stream.first_token:g} s to its first token, {stream.stall:g} s between two{whole}; "
         f"a plain answer has {plain.first_token:g} s"
     )
-    facts = (
+    facts = facts_of(
         fact("first_token", seconds=stream.first_token),
         fact("stall", seconds=stream.stall),
-        *[fact("whole", seconds=seconds) for seconds in [stream.whole] if not isinf(seconds)],
+        None if isinf(stream.whole) else fact("whole", seconds=stream.whole),
         fact("plain", seconds=plain.first_token),
     )
     return ExplainedStep("deadlines", True, text, facts)
@@ -109,8 +109,8 @@ def _retries(deployment: Deployment) -> ExplainedStep:
     )
     text = f"{place}weight {settings.weight:g}: {again}{kinds}; when it keeps failing it {rest}"
     seconds, retries = settings.cooldown_seconds, settings.retries.retries
-    facts = (
-        *[fact("order", order=order) for order in [settings.order] if order is not None],
+    facts = facts_of(
+        None if settings.order is None else fact("order", order=settings.order),
         fact("weight", weight=settings.weight),
         fact("retries", times=retries) if retries else fact("no_retries"),
         *[fact("retries_after", kind=kind, times=times) for kind, times in settings.retries.by_kind.items()],
@@ -171,10 +171,10 @@ def _price_step(
     """The price of tokens, whose it is, and the cost of so many of them."""
     if price is None:
         then = "400 under a budget, until model_info gives it" if refused else "cost is null, and no budget counts it"
-        facts = (
+        facts = facts_of(
             fact("price_unknown", source=_named(listed)),
             fact("price_refused") if refused else fact("price_free"),
-            *[fact("answer", status=400, code="unknown_price")] * refused,
+            fact("answer", status=400, code="unknown_price") if refused else None,
         )
         return ExplainedStep("price", not refused, f"its price is unknown, prices are from {listed}: {then}", facts)
     cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))

@@ -46,7 +46,7 @@ class KeyRow:
 def rows_of(document: YamlDocument, reading: LitellmReading, problems: Sequence[Problem] = ()) -> list[KeyRow]:
     """A row for each key of the file, at any depth. `problems` are what is wrong with it, at their places."""
     fates = _Fates(reading, problems)
-    return [row for path, value in _keys(document.data) for row in [fates.row(path, value, document)]]
+    return [fates.row(path, value, document) for path, value in _keys(document.data)]
 
 
 def totals(rows: Sequence[KeyRow]) -> dict[str, int]:
