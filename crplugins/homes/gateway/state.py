@@ -33,5 +33,5 @@ class GatewayState:
         self.reload = reload
 
     async def reload_now(self, why: str) -> Reloaded:
-        """As whoever runs the gateway does it."""
+        """`reload` as it is now: `crplugins serve --workers` puts its own in its place, which reloads all processes."""
         return await self.reload(why)
