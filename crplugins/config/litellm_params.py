@@ -117,7 +117,7 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     `SSL_CERTIFICATE` in the environment says."""
 
     ssl_key: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/etc/ssl/client.key"])
-    """The file of its key, if that is not in the same file."""
+    """The file of the key of `ssl_certificate`, if that is not in the same file."""
 
     max_retries: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[0])
     """How often the provider's client in litellm tries again."""

@@ -51,7 +51,7 @@ class Admin(Section):
     """What an operator presents as `Authorization: Bearer`; at least 16 characters. The audit log calls it `admin`."""
 
     tokens: Mapping[OperatorName, OperatorToken] = Field(default_factory=dict, examples=[{"ann": "${ANN_TOKEN}"}])
-    """More of them, by the name under which the audit log knows each."""
+    """More tokens of operators, by the name under which the audit log knows each."""
 
     @property
     def by_name(self) -> Mapping[str, str]:
@@ -91,8 +91,8 @@ class ResponsesSection(Section):
     used. A further one is refused with 503; with 0 all are refused with 400."""
 
     background_seconds: float = Field(default=3600, gt=0, le=86400, examples=[7200])
-    """How long each is waited for. One that has not ended by then, or when the process ends, is recorded with an
-    estimate."""
+    """How long a response in the background is waited for. One that has not ended by then, or when the process ends,
+    is recorded with an estimate."""
 
     @property
     def secrets(self) -> Sequence[str]:

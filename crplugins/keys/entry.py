@@ -45,13 +45,13 @@ class NewKey(PolicySection):
     """What a new key may be given; its secret is made for it."""
 
     not_before: Moment | None = Field(default=None, examples=["2026-01-01"])
-    """Its beginning (UTC)."""
+    """When the key begins (UTC)."""
 
     expires: Moment | None = Field(default=None, examples=["2027-01-01"])
-    """Its end (UTC)."""
+    """When the key ends (UTC)."""
 
     disabled: Flag = Field(default=False, examples=[True])
-    """Whether it is refused until it is enabled."""
+    """Whether the key is refused until it is enabled."""
 
 
 class _SecretFields(NullIsNothing):
