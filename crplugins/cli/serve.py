@@ -56,7 +56,8 @@ def serve(
         str | None, typer.Option(metavar="PEM", help="Certificate for HTTPS, instead of server.tls.")
     ] = None,
     ssl_keyfile: Annotated[
-        str | None, typer.Option(metavar="PEM", help="Its private key, if it is not in the same file.")
+        str | None,
+        typer.Option(metavar="PEM", help="The private key of the certificate, if it is not in the same file."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that share the port.")] = 1,
     env_file: Annotated[

@@ -221,8 +221,8 @@ ModelOption = Annotated[
         metavar="NAME", help="A model it may call, wildcards allowed; may be repeated. A new key without one: all."
     ),
 ]
-ExpiresOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its end, such as 2027-01-01 (UTC).")]
-NotBeforeOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its beginning.")]
+ExpiresOption = Annotated[str | None, typer.Option(metavar="DATE", help="When the key ends, such as 2027-01-01 (UTC).")]
+NotBeforeOption = Annotated[str | None, typer.Option(metavar="DATE", help="When the key begins, in the same form.")]
 LimitOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND=N", help=f"A limit; may be repeated. Kinds: {', '.join(LIMIT_KEYS)}."),
@@ -250,7 +250,8 @@ PriorityOption = Annotated[
 ]
 
 AdminOption = Annotated[
-    bool, typer.Option("--admin", help="It opens the routes of LiteLLM's proxy and of vLLM that clients may not use.")
+    bool,
+    typer.Option("--admin", help="The key opens the routes of LiteLLM's proxy and of vLLM that clients may not use."),
 ]
 
 
