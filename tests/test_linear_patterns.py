@@ -48,7 +48,7 @@ FOREIGN = {
     "handlers.upstream._RESPONSES_MODELS": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.faults_of_requests._filtered": "search", "handlers.faults_of_requests._too_long": "search",
-    "handlers.faults_of_requests._of_an_account": "search",
+    "handlers.faults_of_requests._of_an_account": "search", "handlers.faults_of_requests._lacks_model": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DATE": "match",
     "handlers.direct_headers._VERSION": "fullmatch", "handlers.direct_headers._FEATURE": "fullmatch",
@@ -91,6 +91,7 @@ UNITS = [
     "a", "A", ".", "-", "_", ":", "/", "\\", '"', "'", "[", "{", ",", " ", "\n", "\r", "0", "a.", "a-", "a:", "a:/", "://",
     "1.", "0:", "key-", "sk-", "Bearer ", "Error", "AError: ", "\\n", '\\"', '"a":', '"a":1,', ": a\n", "\r\n", "\\ud800",
     "NaN", "insufficient ", "does not support parameters: [", "file:", "arn:aws:", "-1", "gpt-4", "[a", "data:",
+    "model `", "invalid model ",
 ]  # fmt: skip
 
 CALLS = ("compile", "escape", "match", "fullmatch", "search", "sub", "findall", "split")

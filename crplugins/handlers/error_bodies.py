@@ -8,6 +8,7 @@ from crplugins.core.errors import (
     ErrorObject,
 )
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded
+from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.wire import AnswerFacts
 
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -39,6 +40,17 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     param = _text(fields.get("param")) or _text(details.get("param")) or param
     code = _code(fields.get("code")) or _text(details.get("error_code"))
     return ErrorObject(message, _text(fields.get("type")) or "", param, code)
+
+
+def read_refusal(body: bytes) -> ErrorObject:
+    """The error in the whole body of a refusal: that of its JSON, or else the first line of a plain text, as servers
+    written with axum send it. Of a page of HTML nothing is read."""
+    error = read_error(body)
+    text = body.strip()
+    if error.message or text[:1] in (b"{", b"[", b"<", b""):
+        return error
+    first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
+    return ErrorObject(first_line, error.type, error.param, error.code)
 
 
 _MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
@@ -99,7 +111,8 @@ _STATUS: Final = re.compile(r"[45][0-9]{2}")
 _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "conflict_error": 409, "request_too_large": 413, "insufficient_quota": 429,
-    "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
+    "rate_limit_error": 429, "api_error": 500, "service_unavailable_error": 503, "timeout_error": 504,
+    "overloaded_error": 529,
 }  # fmt: skip
 """Types of errors that have no status beside them inside a stream: Anthropic's and OpenAI's."""
 

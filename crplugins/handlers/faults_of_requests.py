@@ -1,4 +1,5 @@
-"""What a provider finds wrong with a request that another model might answer: it is too long, or a policy forbids it.
+"""What a provider finds wrong with a request that another one might answer: it is too long, a policy forbids it, or the
+provider has no such model.
 
 Few say so by a code, and each in words of its own. Sources: the providers' pages on errors, and what their SDKs and
 clients look for, as of 2026.
@@ -55,6 +56,24 @@ def _filtered() -> re.Pattern[str]:
     )
 
 
+_NO_MODEL_CODES: Final = frozenset(
+    {"model_not_found", "model_not_exist", "modelnotfound", "model_decommissioned", "model_deprecated", "model_retired",
+     "invalid_model", "unknown_model", "deploymentnotfound"}
+)  # fmt: skip
+"""OpenAI's, those of gateways, Groq's, Mistral's and Perplexity's (a type), GitHub's, Azure's."""
+
+
+@cache  # compiled with the first one that is asked about
+def _lacks_model() -> re.Pattern[str]:
+    return re.compile(
+        r"\bno (?:such )?model found|\bunknown model\b|\bnot a valid model\b|\binvalid model(?: identifier|:| ['`\"])"
+        r"|\bmodel identifier is invalid|模型不存在"
+        r"|\bmodel(?: [`'\"]?[^\s`'\"]{1,100}[`'\"]?)? (?:(?:does not|doesn't|not) exist|not found"
+        r"|has (?:been (?:decommissioned|deprecated|retired)|reached its end of life))",
+        re.IGNORECASE,
+    )
+
+
 _LONGEST_REASON: Final = 2000
 
 
@@ -62,6 +81,9 @@ _LONGEST_REASON: Final = 2000
 def _of_an_account() -> re.Pattern[str]:
     """Who has broken a policy before, and may not ask any more: no matter of this request."""
     return re.compile(r"\baccount\b|\baccess (?:was|has been)\b|terminated|suspended|deactivated", re.IGNORECASE)
+
+
+_FULL: Final = 498
 
 
 def is_too_long(status: int, told: ErrorObject) -> bool:
@@ -77,13 +99,21 @@ def is_forbidden_content(status: int, told: ErrorObject) -> bool:
     return forbids and not (status == 403 and _of_an_account().search(cut(told.message, _LONGEST_REASON)))
 
 
+def lacks_model(status: int, told: ErrorObject) -> bool:
+    """Whether the provider has no model of the name that it was asked for, or has it no longer. NVIDIA says so with a
+    410, others with a 400: that is the deployment's fault, as a 404 is, and no request's."""
+    return status in (404, 410) or _says(status, told, (400, 422), _NO_MODEL_CODES, _lacks_model())
+
+
 def status_by_words(status: int, told: ErrorObject, unknown: int) -> int:
     """The status of a refusal that finds fault with the request, by whatever status its provider says so.
 
     xAI and OpenRouter refuse what a policy forbids with a 403, like a key that is not valid: whoever took it for that
     would send nobody to the deployment for a while. Others answer 200 and have codes of their own: `status` is
-    `unknown` then.
+    `unknown` then. Groq's 498, whose flexible tier is full, is a 429, which clients try again.
     """
+    if status == _FULL:
+        return 429
     if status == 403 and is_forbidden_content(403, told):
         return 400
     if status == unknown and (is_too_long(400, told) or is_forbidden_content(400, told)):

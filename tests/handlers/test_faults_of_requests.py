@@ -1,16 +1,20 @@
-"""A prompt that is too long, and content that a policy forbids, in the words in which each provider refuses them."""
+"""A prompt that is too long, content that a policy forbids, and a model that is not there, in the words in which each
+provider refuses them."""
 
 from typing import Any
 
 import pytest
 
 from crplugins.core.errors import GatewayError
+from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.error_bodies import read_error
-from crplugins.handlers.routing.failures import remedy_of
+from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.failures import kind_of, remedy_of
 from crplugins.handlers.upstream_errors import upstream_refusal
 from crplugins.handlers.whole_answer import WholeAnswers
 from crplugins.testing import Script
 from tests.handlers.routing.books import books
+from tests.handlers.routing.virtual import Scripted, VirtualTime
 
 Words = tuple[str, int, str]
 
@@ -117,6 +121,31 @@ NEITHER: list[Words] = [
 ]  # fmt: skip
 
 
+NO_MODEL: list[Words] = [
+    ("openai", 404, '{"error": {"message": "The model `gpt-9` does not exist or you do not have access to it.", "type": "invalid_request_error", "param": null, "code": "model_not_found"}}'),
+    ("nvidia", 410, '{"type": "about:blank", "title": "Gone", "status": 410, "detail": "The model \'z-ai/glm4.7\' has reached its end of life on 2026-05-14T00:00:00Z and is no longer available."}'),
+    ("groq", 400, '{"error": {"message": "The model `mixtral-8x7b` has been decommissioned and is no longer supported.", "type": "invalid_request_error", "code": "model_decommissioned"}}'),
+    ("openrouter", 400, '{"error": {"message": "deepseek/deepseek-v9 is not a valid model ID", "code": 400}, "user_id": "u"}'),
+    ("deepseek", 400, '{"error": {"message": "Model Not Exist", "type": "invalid_request_error", "param": null, "code": "invalid_request_error"}}'),
+    ("mistral", 400, '{"object": "error", "message": "Invalid model: mistral-huge", "type": "invalid_model", "param": null, "code": "1500"}'),
+    ("routeway", 400, '{"error": {"message": "No model found: kimi-k1"}}'),
+    ("siliconflow", 400, '{"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": null}'),
+    ("perplexity", 400, '{"error": {"message": "Invalid model \'sonar-mega\'. Permitted models can be found in the documentation.", "type": "invalid_model", "code": 400}}'),
+    ("bedrock", 400, '{"message": "The provided model identifier is invalid."}'),
+    ("github", 400, '{"error": {"code": "unknown_model", "message": "Unknown model: gpt-9", "details": "Unknown model: gpt-9"}}'),
+    ("zhipu", 400, '{"error": {"code": "1211", "message": "模型不存在"}}'),
+    ("gone", 410, ""),
+]  # fmt: skip
+
+NO_FAULT_OF_A_DEPLOYMENT: list[Words] = [
+    ("tool", 400, '{"error": {"message": "Tool get_model not found in the list of tools."}}'),
+    ("feature", 400, '{"error": {"message": "Image input is not supported with this model.", "code": "unsupported_value"}}'),
+    ("quoted", 400, '{"error": {"message": "Invalid value: \'no model found\'.", "code": "invalid_value"}}'),
+    ("deprecated", 400, '{"error": {"message": "temperature is deprecated for this model."}}'),
+    ("modality", 400, '{"error": {"message": "This model does not support the modality."}}'),
+]  # fmt: skip
+
+
 def refusal_of(status: int, body: str) -> GatewayError:
     """What a client is told of it, by whatever status it was told."""
     if status == 200:
@@ -139,6 +168,36 @@ def test_forbidden_content_is_the_fault_of_the_request_in_the_words_of_each(stat
 @pytest.mark.parametrize(("status", "body"), [row[1:] for row in NEITHER], ids=[row[0] for row in NEITHER])
 def test_any_other_refusal_is_neither(status: int, body: str) -> None:
     assert remedy_of(refusal_of(status, body)) not in ("another_model", "content_policy")
+
+
+@pytest.mark.parametrize(("status", "body"), [row[1:] for row in NO_MODEL], ids=[row[0] for row in NO_MODEL])
+def test_a_model_that_a_provider_does_not_have_is_for_another_deployment_in_the_words_of_each(
+    status: int, body: str
+) -> None:
+    refusal = refusal_of(status, body)
+    assert (remedy_of(refusal), kind_of(refusal), refusal.status) == ("another", "NotFoundError", status)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [row[1:] for row in NO_FAULT_OF_A_DEPLOYMENT],
+    ids=[row[0] for row in NO_FAULT_OF_A_DEPLOYMENT],
+)
+def test_what_a_model_cannot_do_is_no_lack_of_the_model(status: int, body: str) -> None:
+    assert remedy_of(refusal_of(status, body)) == "none"
+
+
+@pytest.mark.parametrize(("status", "body"), [row[1:] for row in NO_MODEL], ids=[row[0] for row in NO_MODEL])
+def test_what_a_client_writes_for_a_star_sends_no_deployment_away(status: int, body: str) -> None:
+    handler, refusal = Scripted(VirtualTime()), refusal_of(status, body)
+    assert Candidate(Deployment("m", "openai/m"), handler).is_at_fault(refusal)
+    assert not Candidate(Deployment("m-*", "openai/m-*"), handler).is_at_fault(refusal)
+
+
+def test_a_full_tier_of_groqs_is_a_rate_limit() -> None:
+    refusal = refusal_of(498, '{"error": {"message": "Flex tier is at capacity.", "code": "capacity_exceeded"}}')
+    assert (refusal.status, refusal.error.type, refusal.error.code) == (429, "requests", "capacity_exceeded")
+    assert (remedy_of(refusal), kind_of(refusal)) == ("another", "RateLimitError")
 
 
 @pytest.mark.parametrize("handler", ["direct", "litellm"])

@@ -204,7 +204,14 @@ async def test_an_error_inside_is_a_status_before_the_first_word_and_one_event_b
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("server_error", 502), ("rate_limit_exceeded", 429), ("context_length_exceeded", 400), ("invalid_image", 400)],
+    [
+        ("server_error", 502),
+        ("rate_limit_exceeded", 429),
+        ("context_length_exceeded", 400),
+        ("invalid_image", 400),
+        ("server_is_overloaded", 503),
+        ("slow_down", 503),
+    ],
 )
 async def test_a_response_that_has_failed_is_the_status_that_it_means(code: str, status: int, setup: Setup) -> None:
     failed = response([], "failed", error={"code": code, "message": "It cannot be done."})

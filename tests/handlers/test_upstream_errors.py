@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from crplugins.handlers.error_bodies import read_error, status_of
+from crplugins.handlers.error_bodies import read_error, read_refusal, status_of
+from crplugins.handlers.faults_of_requests import is_too_long
 from crplugins.handlers.upstream_errors import scrub
 from crplugins.testing import Script
 from tests.gateway_setup import UPSTREAM_KEY
@@ -114,6 +115,33 @@ async def test_other_headers_outside_ascii_change_nothing(behind):
     async with behind() as gateway:
         gateway.provider.enqueue(Script(headers={"x-region": "\xcele-de-France"}))
         assert (await gateway.post()).status == 200
+
+
+AXUMS = "Failed to deserialize the JSON body: messages[0]: missing field `content` at line 1 column 53"
+TOO_LONG = "input is too long: `inputs` must have less than 4096 tokens"
+
+
+@pytest.mark.parametrize("handler", ["direct", "litellm"])
+@pytest.mark.parametrize(
+    ("status", "text", "shown"),
+    [
+        (422, AXUMS, AXUMS),
+        (400, f"key {UPSTREAM_KEY} is none\nat line 3", "key [redacted] is none"),
+        (400, "<html>a page</html>", "The model provider refused the request."),
+        (500, "thread 'main' panicked", "The model provider failed to answer. Please try again."),
+    ],
+)
+async def test_a_refusal_in_plain_text_is_told_by_its_first_line(behind, handler, status, text, shown):
+    async with behind(handler=handler) as gateway:
+        gateway.provider.default = Script(body=text.encode(), status=status, content_type="text/plain")
+        answer = await gateway.post()
+    assert (answer.status, json.loads(answer.body)["error"]["message"]) == (status, shown)
+
+
+def test_a_plain_text_says_that_a_prompt_is_too_long():
+    assert is_too_long(422, read_refusal(TOO_LONG.encode()))
+    assert read_refusal(b'{"error": {"message": "a"}}').message == "a"
+    assert [read_refusal(body).message for body in (b"", b" ", b"<a>", b"{", b"[")] == [""] * 5
 
 
 async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_in_the_log(behind, caplog):

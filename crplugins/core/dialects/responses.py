@@ -95,7 +95,8 @@ _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response
 _STATES: Final = _ENDS | {"response.created", "response.queued", "response.in_progress", "response.failed"}
 _TYPES: Final = {
     "server_error": SERVER_ERROR, "vector_store_timeout": SERVER_ERROR, "rate_limit_exceeded": "rate_limit_error",
-    "insufficient_quota": "insufficient_quota",
+    "insufficient_quota": "insufficient_quota", "server_is_overloaded": "service_unavailable_error",
+    "slow_down": "service_unavailable_error",
 }  # fmt: skip
 """The types of OpenAI's errors by the codes of responses that have failed; every other code finds fault with the
 request: a picture that cannot be read, a prompt against its policy."""

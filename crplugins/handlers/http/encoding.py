@@ -1,7 +1,8 @@
 """Decoder: the contents of a compressed body, a bounded piece at a time.
 
 Requests ask for bodies that are not compressed. Some servers compress all the same, and clients have always read it.
-Others name an encoding that is none (`utf-8`): such a body is read as it is.
+Others name an encoding that is none (`utf-8`): such a body is read as it is. A gzip may come in members, one for each
+piece that its server has written (RFC 1952, section 2.2).
 """
 
 import zlib
@@ -22,12 +23,26 @@ class _Inflater(Protocol):
     @property
     def unconsumed_tail(self) -> bytes: ...
 
+    @property
+    def unused_data(self) -> bytes: ...
 
-ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+    @property
+    def eof(self) -> bool: ...
+
+
+_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_MEMBER: Final = b"\x1f"
+"""How a member of a gzip begins. Behind one may be zeros, and anything else is nobody's."""
+
+
+def encoding_in(said: str) -> str | None:
+    """What a `content-encoding` says the body is packed with; None for a body that is read as it is."""
+    names = [name for each in said.split(",") if (name := each.strip().lower()) not in ("", "identity")]
+    return names[0] if len(names) == 1 and names[0] in _ENCODINGS else None
 
 
 class Decoder:
-    """Unpacks what has one of the `ENCODINGS`."""
+    """Unpacks what has an encoding that `encoding_in` knows."""
 
     __slots__ = ("_encoding", "_inflater", "_packed")
 
@@ -43,16 +58,23 @@ class Decoder:
 
     def decode(self, data: bytes) -> bytes:
         """The next piece of the contents. Raises `HttpError` for bytes that are not so encoded."""
-        packed = self._packed + data if self._packed else data
-        if not packed:
-            return b""
-        if self._inflater is None:
-            self._inflater = self._begin(packed)
-        try:
-            piece = self._inflater.decompress(packed, _LARGEST_PIECE)
-        except zlib.error:
-            raise HttpError("its body is not encoded as its headers say") from None
-        self._packed = self._inflater.unconsumed_tail  # what is after its end is not read
+        packed, piece = self._packed + data if self._packed else data, b""
+        while packed and not piece:
+            inflater = self._inflater
+            if inflater is not None and inflater.eof:
+                packed = packed.lstrip(b"\0")
+                if self._encoding == "deflate" or not packed.startswith(_MEMBER):
+                    packed = b""
+                    break
+                inflater = None
+            if inflater is None:
+                inflater = self._inflater = self._begin(packed)
+            try:
+                piece = inflater.decompress(packed, _LARGEST_PIECE)
+            except zlib.error:
+                raise HttpError("its body is not encoded as its headers say") from None
+            packed = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+        self._packed = packed
         return piece
 
     def _begin(self, packed: bytes) -> _Inflater:

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
-from crplugins.handlers.http.encoding import ENCODINGS, Decoder
+from crplugins.handlers.http.encoding import Decoder, encoding_in
 from crplugins.handlers.http.interface import Through
 
 
 def response_over(connection: UpstreamConnection) -> "ReceivedResponse":
     """The response whose head has come."""
     said = connection.headers.get(b"content-encoding")
-    if said is not None and (encoding := said.decode("latin-1").strip().lower()) in ENCODINGS:
+    if said is not None and (encoding := encoding_in(said.decode("latin-1"))) is not None:
         return PackedResponse(connection, encoding)
     return ReceivedResponse(connection)
 

@@ -15,7 +15,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorBody, ErrorObject, GatewayError
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.core.sse import MAX_EVENT_BYTES, first_events
-from crplugins.handlers.error_bodies import MAX_ERROR_BYTES, read_error
+from crplugins.handlers.error_bodies import MAX_ERROR_BYTES, read_refusal
 
 _SHORT: Final = 4096
 """Bytes of a refusal that litellm reads as it is."""
@@ -51,7 +51,7 @@ async def short_refusal(pieces: AsyncIterator[bytes]) -> bytes:
         body += piece
         if len(body) > MAX_ERROR_BYTES:
             break
-    return body if len(body) <= _SHORT else _shortened(read_error(body[:MAX_ERROR_BYTES]))
+    return body if len(body) <= _SHORT else _shortened(read_refusal(body[:MAX_ERROR_BYTES]))
 
 
 def _shortened(error: ErrorObject) -> bytes:

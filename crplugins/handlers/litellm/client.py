@@ -232,6 +232,7 @@ class LitellmClient:
             owned=litellm.types.utils.all_litellm_params,
             wants_thinking_back=_wants_thinking_back(litellm, name, provider),
             parts=_OLLAMAS_PARTS if provider in OLLAMA_PROVIDERS else None,
+            allows_tools=_allows_tools(provider),
         )
 
     def _name_and_provider(self, model: str) -> tuple[str, str]:
@@ -266,6 +267,15 @@ def _speaks_openai(litellm: Any, provider: str) -> bool:
     """Whether the provider has OpenAI's wire format. Custom handlers for litellm count too: they take anything."""
     registered = {entry["provider"] for entry in litellm.custom_provider_map}
     return provider in _OPENAI_WIRE | registered or provider in litellm.openai_compatible_providers
+
+
+def _allows_tools(provider: str) -> bool:
+    """Whether litellm sends the provider a list of allowed tools. Releases before 1.110 send it to none."""
+    try:
+        from litellm.litellm_core_utils import allowed_tools_tool_choice
+    except ImportError:
+        return False
+    return provider in allowed_tools_tool_choice.ALLOWED_TOOLS_TOOL_CHOICE_PROVIDERS
 
 
 def _wants_thinking_back(litellm: Any, name: str, provider: str) -> bool:

@@ -38,6 +38,8 @@ def embedding_arguments(parameters: Mapping[str, Any], body: Body) -> Arguments:
     given = body.get("input")
     own = {name: value for name, value in parameters.items() if is_setting(name) or name in _OF_EMBEDDINGS}
     asked = {name: value for name in _OF_EMBEDDINGS if (value := body.get(name)) is not None}
+    if "dimensions" in asked:  # of OpenAI's models litellm knows one that has them by its name, and of Azure's too few
+        own["allowed_openai_params"] = [*(own.get("allowed_openai_params") or ()), "dimensions"]
     return {**own, **asked, "input": [given] if isinstance(given, str) else given}
 
 

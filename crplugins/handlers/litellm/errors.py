@@ -19,7 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
-from crplugins.handlers.error_bodies import read_error, status_of
+from crplugins.handlers.error_bodies import read_refusal, status_of
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
@@ -59,7 +59,7 @@ _DOWNLOADING: Final = frozenset({"get_image_details", "get_image_details_async",
 _CLASSES: Final = re.compile(r"(?:[\w.]{1,80}(?:Error|Exception)\s{0,4}[:-]\s{0,4})*+", re.ASCII)
 _LONGEST_DOCUMENT: Final = 64 * 1024
 
-_UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]{0,500})\]")
+_UNSUPPORTED: Final = re.compile(r"does not support parameters: [\[{]([^\]}]{0,500})[\]}]")
 _QUOTED: Final = re.compile(r"'([^']+)'")
 
 
@@ -214,15 +214,11 @@ def _lowered(headers: object) -> Mapping[str, str]:
 
 
 def _read(body: bytes) -> ErrorObject:
-    """The error object in `body`. Google sends a list with one; plain text is its own message."""
+    """The error object in `body`. Google sends a list with one, which litellm may have cut."""
     text = body.strip()
     if text.startswith(b"["):
         text = text[1:].rpartition(b"]")[0].strip() or text
-    error = read_error(text)
-    if error.message or text[:1] in (b"{", b"[", b"<", b""):  # never a page of HTML
-        return error
-    first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
-    return ErrorObject(first_line, error.type, error.param, error.code)
+    return read_refusal(text)
 
 
 def _no_picture() -> GatewayError:

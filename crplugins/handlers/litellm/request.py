@@ -15,6 +15,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.parameters import normal_form
 from crplugins.core.redaction import cut
+from crplugins.handlers.litellm.choices import with_choice_by_tools
 from crplugins.handlers.litellm_settings import PREFIXES, SETTINGS
 
 Arguments = dict[str, Any]
@@ -74,6 +75,7 @@ class ArgumentMap:
             providers read them from `extra_body` too (azure: `azure_ad_token`), so from a client they are dropped.
         wants_thinking_back: the model goes on thinking only if its last thoughts are sent back.
         parts: the types of the parts of a message that the provider can be sent; None for any.
+        allows_tools: litellm sends the provider a list of allowed tools as it is.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class ArgumentMap:
         owned: Iterable[str] = (),
         wants_thinking_back: bool = False,
         parts: frozenset[str] | None = None,
+        allows_tools: bool = False,
     ) -> None:
         self.wants_thinking_back = wants_thinking_back
         self._parts = parts
+        self._allows_tools = allows_tools
         self._defaults = {k: v for k, v in parameters.items() if k not in _NOT_PASSED and v is not None}
         self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
@@ -110,7 +114,7 @@ class ArgumentMap:
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
-        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
+        sent: Mapping[str, Any] = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
         if not _HINTS.isdisjoint(sent):
             sent = {k: v for k, v in sent.items() if not self._is_idle(k)}
         stop = sent.get("stop")
@@ -118,6 +122,8 @@ class ArgumentMap:
             raise _too_many_stops(len(stop))
         if not self._speaks_openai:
             _refuse_custom(sent.get("tools"))
+        if sent.get("tool_choice").__class__ is dict:
+            sent = with_choice_by_tools(sent, allows_tools=self._allows_tools)
         arguments = copy.deepcopy(self._defaults) if self._defaults else {}  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))

@@ -5,9 +5,12 @@ reached in the same way by either handler.
 
 aiohttp reads headers as UTF-8 and keeps what is none; litellm gives them to httpx, which takes ASCII alone and fails.
 Then a refusal would lose its status and a good answer would be lost, for a word in a header that nobody reads.
+
+A body that is compressed is unpacked here, as by the other handler: httpx knows no `x-gzip`, and leaves off behind the
+first member of a gzip.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
@@ -17,6 +20,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 from crplugins.core.network import Network
+from crplugins.handlers.http.encoding import Decoder, encoding_in
 
 _used: ContextVar[Network | None] = ContextVar("crplugins_network", default=None)
 
@@ -55,6 +59,8 @@ def _mended(request: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         if network is not None:
             words |= {"proxy": network.proxy(str(words["request"].url)), "ssl_verify": network.tls}
         response = await request(*arguments, **words)
+        if (encoding := encoding_in(response.headers.get("content-encoding", ""))) is not None:
+            return _Unpacked(response, encoding)
         if all(name.isascii() and value.isascii() for name, value in response.headers.items()):
             return response
         return _WithAsciiHeaders(response)
@@ -71,6 +77,30 @@ class _WithAsciiHeaders:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._response, name)
+
+
+class _Unpacked(_WithAsciiHeaders):
+    """One whose body is given unpacked, with headers as if it had come so."""
+
+    def __init__(self, response: Any, encoding: str) -> None:
+        super().__init__(response)
+        for name in ("content-encoding", "content-length"):
+            self.headers.popall(name, None)
+        self.content = _UnpackedContent(response.content, encoding)
+
+
+class _UnpackedContent:
+    def __init__(self, content: Any, encoding: str) -> None:
+        self._content = content
+        self._decoder = Decoder(encoding)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """The pieces of the body, of whatever size. Raises `HttpError` for bytes that are not so encoded."""
+        async for packed in self._content.iter_chunked(size):
+            piece = self._decoder.decode(packed)
+            while piece or self._decoder.has_more:
+                yield piece
+                piece = self._decoder.decode(b"")
 
 
 def _ascii(text: str) -> str:

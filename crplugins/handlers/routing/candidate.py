@@ -7,6 +7,7 @@ from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler, Keeper
 from crplugins.handlers.protocols import Protocols
+from crplugins.handlers.routing.failures import lacks_model
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
 
@@ -56,4 +57,4 @@ class Candidate:
 
     def is_at_fault(self, error: GatewayError) -> bool:
         """Whether a failure says something about the deployment. What a client writes for a `*` may be no model."""
-        return not (error.status == 404 and "*" in self.deployment.model)
+        return not ("*" in self.deployment.model and lacks_model(error))

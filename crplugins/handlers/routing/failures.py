@@ -27,8 +27,9 @@ _OF_THE_DEPLOYMENT: Final[frozenset[ErrorType]] = frozenset(
     }
 )  # fmt: skip
 
-_STATUSES_OF_THE_DEPLOYMENT: Final = frozenset({404, 408})
-"""4xx that are not the request's fault: this deployment lacks the model, or was too slow."""
+_STATUSES_OF_THE_DEPLOYMENT: Final = frozenset({405, 408, 421, 425})
+"""4xx that are not the request's fault: this deployment has no such path, was too slow, or took the connection for
+another host's."""
 
 _MAY_BE_AT_WORK: Final = frozenset({504, 520, 524, 598, 599})
 """Statuses by which a proxy in front of the provider says that the answer did not come in time, or got lost."""
@@ -40,7 +41,7 @@ def remedy_of(error: GatewayError) -> Remedy:
         return "another"
     if error.error_type != "upstream_4xx":
         return "another" if error.error_type in _OF_THE_DEPLOYMENT else "none"
-    if error.status in _STATUSES_OF_THE_DEPLOYMENT:
+    if error.status in _STATUSES_OF_THE_DEPLOYMENT or lacks_model(error):
         return "another"
     if refuses_content(error):
         return "content_policy"
@@ -57,11 +58,18 @@ def refuses_content(error: GatewayError) -> bool:
     return faults_of_requests.is_forbidden_content(error.status, error.error)
 
 
+def lacks_model(error: GatewayError) -> bool:
+    """Whether the provider has no model of the name that it was asked for."""
+    return error.error_type == "upstream_4xx" and faults_of_requests.lacks_model(error.status, error.error)
+
+
 def kind_of(error: GatewayError) -> FailureKind:
     """What LiteLLM's `retry_policy` calls a failure."""
     if error.error_type == "upstream_4xx":
         if refuses_content(error):
             return "ContentPolicyViolationError"
+        if lacks_model(error):
+            return "NotFoundError"
         return _KINDS_OF_4XX.get(error.status, "BadRequestError")
     if error.error_type == "upstream_5xx":
         return _KINDS_OF_5XX.get(error.status, "InternalServerError")
@@ -70,7 +78,7 @@ def kind_of(error: GatewayError) -> FailureKind:
     return _KINDS.get(error.error_type, "Default")
 
 
-_KINDS_OF_4XX: Final[dict[int, FailureKind]] = {404: "NotFoundError", 408: "TimeoutError"}
+_KINDS_OF_4XX: Final[dict[int, FailureKind]] = {408: "TimeoutError"}
 _KINDS_OF_5XX: Final[dict[int, FailureKind]] = {
     503: "ServiceUnavailableError",
     529: "ServiceUnavailableError",

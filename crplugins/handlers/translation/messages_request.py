@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.lenient_json import encoded, object_of
+from crplugins.core.lenient_json import encoded, object_of, objects_of
 from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.messages_tools import CHANGES, MessagesTools, mark_of
@@ -123,13 +123,20 @@ def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, 
     said.user([*parts, *shown])
 
 
-_IN_WORDS: Final = ("text", "tool_reference")
+_IN_WORDS: Final = ("text", "tool_reference", "search_result")
 
 
 def _word(block: Fields, target: Target, names: ToolNames) -> Fields:
-    """A text of a tool's result. What Claude Code's search for tools has found is named: it is offered without it."""
+    """A text of a tool's result. What Claude Code's search for tools has found is named: it is offered without it.
+
+    What another search has found is its title, its source and its texts; nobody else cites it.
+    """
     if block.get("type") == "tool_reference":
         return {"type": "text", "text": f"The tool {names.shown(text_in(block.get('tool_name')))} can be called.\n"}
+    if block.get("type") == "search_result":
+        texts = [each.get("text") for each in objects_of(block.get("content"))]
+        text = "\n".join(filter(None, map(text_in, (block.get("title"), block.get("source"), *texts))))
+        return {"type": "text", "text": f"{text}\n\n", **mark_of(block, target)}
     return _text(block, target)
 
 

@@ -509,6 +509,7 @@ PACKED = {
     b"deflate": zlib.compress(TEXT),
     b"Deflate": RAW.compress(TEXT) + RAW.flush(),
     b"GZIP": gzip.compress(TEXT),
+    b"gzip ": b"".join(gzip.compress(TEXT[start : start + 300_000]) for start in range(0, len(TEXT), 300_000)),
     b"identity": TEXT,
     b"utf-8": TEXT,
     b"": TEXT,

@@ -136,3 +136,20 @@ async def test_more_tokens_than_openai_takes_are_refused_before_litellm_looks_at
         answer = await ask(url, input=tokens)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "max_tokens_per_request")
     assert provider.asked == []
+
+
+@pytest.mark.parametrize("model", ["openai/qwen3-embedding", "hosted_vllm/qwen3-embedding", "azure/vectors"])
+async def test_how_long_vectors_are_to_be_reaches_a_model_of_any_name(model: str) -> None:
+    provider = Provider(OPENAI)
+    async with gateway(provider, model) as (url, _):
+        answer = await ask(url, dimensions=256)
+    assert (answer.status_code, provider.asked[0]["dimensions"]) == (200, 256)
+    assert "allowed_openai_params" not in provider.asked[0]
+
+
+async def test_a_parameter_that_a_provider_does_not_have_is_named() -> None:
+    provider = Provider(OPENAI)
+    async with gateway(provider, "mistral/mistral-embed") as (url, _):
+        answer = await ask(url, dimensions=256)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dimensions")
+    assert not provider.asked

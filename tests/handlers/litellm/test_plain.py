@@ -138,10 +138,25 @@ async def test_an_answer_has_a_longest_length_also_after_decompression(
     assert "more than 100000 bytes" in caplog.text
 
 
-@pytest.mark.parametrize("model", OPENAIS_WIRE)
-async def test_a_packed_answer_within_the_bound_is_read(model: str) -> None:
-    async with answered(model, gzip.compress(json.dumps(document()).encode()), **{"content-encoding": "gzip"}) as asked:
+def in_members(body: bytes) -> bytes:
+    return b"".join(gzip.compress(body[start : start + 9]) for start in range(0, len(body), 9))
+
+
+PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "gzip, identity": in_members}
+
+
+@pytest.mark.parametrize("model", [*OPENAIS_WIRE, "mistral/m"])
+@pytest.mark.parametrize("encoding", PACKED)
+async def test_a_packed_answer_within_the_bound_is_read(model: str, encoding: str) -> None:
+    body = PACKED[encoding](json.dumps(document()).encode())
+    async with answered(model, body, **{"content-encoding": encoding}) as asked:
         assert (await asked.plain())["choices"][0]["message"]["content"] == "Good day."
+
+
+@pytest.mark.parametrize("model", [*OPENAIS_WIRE, "anthropic/m"])
+async def test_a_body_that_is_not_packed_as_it_says_is_the_providers_failure(model: str) -> None:
+    refusal = await refusal_of(model, json.dumps(document()).encode(), **{"content-encoding": "gzip"})
+    assert refusal.status == 502
 
 
 @pytest.mark.parametrize("model", OPENAIS_WIRE)

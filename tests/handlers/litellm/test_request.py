@@ -135,6 +135,46 @@ def test_a_tool_with_a_text_of_its_own_form_is_refused_where_nobody_translates_i
     assert arguments({"tools": claudes}, supported=["tools"], speaks_openai=False) == {"tools": claudes}
 
 
+GET = {"type": "function", "function": {"name": "get"}}
+PUT = {"type": "function", "function": {"name": "put"}}
+PATCH = {"type": "custom", "custom": {"name": "get"}}
+
+
+def allowing(mode: str, *tools: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "mode"),
+    [
+        (allowing("auto", PUT), [PUT], "auto"),
+        (allowing("required", PUT, GET), [GET, PUT], "required"),
+        (allowing("required", {"type": "function", "name": "put"}), [PUT], "required"),
+        (PATCH, [PATCH], "required"),
+    ],
+)
+def test_a_choice_that_litellm_does_not_write_is_said_by_the_tools_that_are_offered(
+    choice: dict[str, Any], tools: list[Any], mode: str
+) -> None:
+    made = arguments({"tools": [GET, PUT, PATCH], "tool_choice": choice})
+    assert made == {"tools": tools, "tool_choice": mode}
+
+
+def test_a_choice_that_litellm_writes_is_left_alone() -> None:
+    named = {"type": "function", "function": {"name": "get"}}
+    for choice in ("required", named):
+        assert arguments({"tools": [GET, PUT], "tool_choice": choice})["tool_choice"] == choice
+    sent = {"tools": [GET, PUT], "tool_choice": allowing("auto", GET)}
+    assert arguments(sent, allows_tools=True) == sent
+
+
+@pytest.mark.parametrize("choice", [allowing("auto", PATCH), {"type": "custom", "custom": {"name": "put"}}])
+def test_a_choice_of_a_tool_that_is_not_there_is_refused_by_name(choice: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as refused:
+        arguments({"tools": [GET, PUT], "tool_choice": choice})
+    assert (refused.value.status, refused.value.error.param) == (400, "tool_choice")
+
+
 def test_where_there_is_no_extra_body_only_the_providers_own_names_pass():
     options = {"supported": ["top_k"], "speaks_openai": False, "extras": {"top_k"}}
     assert arguments({"top_k": 3, "metadata": {"a": "b"}, "x": 1, "api_key": "k"}, **options) == {"top_k": 3}
@@ -220,3 +260,26 @@ async def test_a_tool_of_the_client_does_not_make_the_gateway_call_mcp_servers()
         with suppress(GatewayError):  # the fake model does not know such a tool
             await asked.plain(tools=[tool])
         assert provider.requests[0].json["tools"] == [tool]
+
+
+LOOK = {"name": "look", "parameters": {"type": "object", "properties": {}}}
+TEXT = {"name": "text"}
+
+
+@pytest.mark.parametrize(("model", "mode"), [("groq/fake-model", "required"), ("mistral/fake-model", "any")])
+async def test_a_list_of_allowed_tools_reaches_the_provider_as_what_it_means(model, mode):
+    tools = [{"type": "function", "function": LOOK}, {"type": "function", "function": {**LOOK, "name": "leap"}}]
+    choice = allowing("required", {"type": "function", "function": {"name": "look"}})
+    async with FakeProvider() as provider, asking(provider, model) as asked:
+        await asked.plain(tools=tools, tool_choice=choice)
+        sent = provider.last_request.json
+    assert ([tool["function"]["name"] for tool in sent["tools"]], sent["tool_choice"]) == (["look"], mode)
+
+
+@pytest.mark.parametrize("model", ["openai/fake-model", "azure/fake-model"])
+async def test_a_custom_tool_can_be_demanded_of_openais_models(model):
+    tools = [{"type": "function", "function": LOOK}, {"type": "custom", "custom": TEXT}]
+    async with FakeProvider() as provider, asking(provider, model, **versioned(model)) as asked:
+        await asked.plain(tools=tools, tool_choice={"type": "custom", "custom": TEXT})
+        sent = provider.last_request.json
+    assert (sent["tools"], sent["tool_choice"]) == ([{"type": "custom", "custom": TEXT}], "required")

@@ -148,6 +148,22 @@ def test_what_a_search_for_tools_has_found_is_told() -> None:
     assert [tool["function"]["name"] for tool in made["tools"]] == ["WebFetch"]
 
 
+def test_what_a_clients_own_search_has_found_is_told_in_words() -> None:
+    found = {
+        "type": "search_result", "source": "https://tides.example/lisbon", "title": "Tides",
+        "content": [{"type": "text", "text": "High at 9."}, {"type": "text", "text": "Low at 3."}],
+        "citations": {"enabled": True},
+    }  # fmt: skip
+    bare = {"type": "search_result", "content": [{"type": "text", "text": "None at noon."}]}
+    said = [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "find", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [found, bare]}]},
+    ]
+    made = asked(MESSAGES, messages=said)
+    told = "Tides\nhttps://tides.example/lisbon\nHigh at 9.\nLow at 3.\n\nNone at noon.\n\n"
+    assert made["messages"][1] == {"role": "tool", "tool_call_id": "toolu_1", "content": told}
+
+
 @pytest.mark.parametrize(
     ("dialect", "fields"),
     [
