@@ -1,6 +1,7 @@
-"""The fake provider with OpenAI's other endpoints that use tokens: /completions, /embeddings and /responses."""
+"""The fake provider with OpenAI's other endpoints that use tokens (/completions, /embeddings, /responses) and Google's."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +9,20 @@ from crplugins.testing import FakeProvider, ReceivedRequest, Script, usage_objec
 from crplugins.testing.reply import ProviderReply, reply_to
 from crplugins.testing.script import EVENT_STREAM
 
+_GOOGLES = re.compile(r"/models/(?P<model>[^/:]+):(?:streamG|g)enerateContent")
 WORDS = ("Hello", " from", " the", " provider", ".")
 
 
 class EveryEndpoint(FakeProvider):
-    """Statuses, timing and faults are those of the model's script. Prompts count a token for every four bytes."""
+    """Statuses, timing and faults are those of the model's script. Prompts count a token for every four bytes.
+
+    Google's endpoints, which name the model in their path, give what its script has as `body` or `events`.
+    """
 
     def _answer(self, request: ReceivedRequest) -> tuple[Script, ProviderReply]:
+        if googles := _GOOGLES.search(request.path):
+            script = self._repertoire.by_model[googles["model"]]
+            return script, reply_to(script, request.json, id="", created=0)
         name = request.path.rpartition("/v1/")[2]
         answers = _ANSWERS.get(name)
         if answers is None or not isinstance(request.json, dict):

@@ -8,8 +8,9 @@ from crplugins.asgi.bodies import is_success
 from crplugins.asgi.headers import with_body_headers
 from crplugins.asgi.sending import BODY
 from crplugins.core.answer_forms import readable_document
+from crplugins.core.completeness import failure_in
 from crplugins.core.dialects import CHAT
-from crplugins.core.errors import internal_error, no_completion
+from crplugins.core.errors import internal_error
 from crplugins.core.pipeline import Run
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event
 
@@ -61,9 +62,11 @@ class DocumentBody:
 
     def _pass_up(self, event: Event) -> Event | None:
         self._run.hearing()(event)
-        answer = event.answer
-        if (answer is None or not answer.choices) and self._exchange.reply is None and is_success(self._exchange):
-            self._exchange.failed(no_completion())
+        if self._exchange.reply is None and is_success(self._exchange):
+            answer = event.answer
+            failure = failure_in(None if answer is None else answer.choices)
+            if failure is not None:
+                self._exchange.failed(failure)
         return self._run.event(event)
 
 

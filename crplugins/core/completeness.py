@@ -1,9 +1,11 @@
-"""Completeness: whether a streamed answer has come to its end. The one place that decides it, for every home."""
+"""Completeness: whether an answer has come to its end. The one place that decides it, for every home."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import UNSET
 
+from crplugins.core.errors import GatewayError, broken_off, no_completion
 from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.sse import Event
 from crplugins.core.wire import Choice
@@ -102,6 +104,13 @@ class Completeness:
         if self.failed or len(self.open) + len(self._ended) < self._choices:
             return False
         return not self.open or (self.done and not self._says_reasons and not self.lost)
+
+
+def failure_in(choices: Sequence[Choice] | None) -> GatewayError | None:
+    """What is wrong with a whole answer that is told as a success: it has no choice, or its model has failed."""
+    if not choices:
+        return no_completion()
+    return broken_off() if any(choice.error or is_failure(choice.finish_reason) for choice in choices) else None
 
 
 def _with(choices: frozenset[int], index: int) -> frozenset[int]:

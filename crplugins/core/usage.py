@@ -59,6 +59,18 @@ class TokenUsage(msgspec.Struct, frozen=True):
         mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(part)
         return TokenUsage(*[max(a - b, 0) for a, b in zip(mine, others, strict=True)])
 
+    def with_input_of(self, other: "TokenUsage") -> "TokenUsage":
+        """The same output after the other input."""
+        return msgspec.structs.replace(
+            other,
+            output_tokens=self.output_tokens,
+            reasoning_output_tokens=self.reasoning_output_tokens,
+            audio_output_tokens=self.audio_output_tokens,
+            image_output_tokens=self.image_output_tokens,
+            video_output_tokens=self.video_output_tokens,
+            web_searches=self.web_searches,
+        )
+
 
 MAX_TOKENS = 2**40
 """More than any provider bills for one request. A larger number is nonsense, and so is a negative one."""

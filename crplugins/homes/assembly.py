@@ -139,7 +139,7 @@ PLACES: Final[Sequence[Place]] = (
     # Inside Usage, so that what is refused leaves a record; before the body is read, so that it costs no memory.
     Place(("crplugins.plugins.admission:Admission",), making.admission, _EVERYWHERE, _if_admission),
     # Inside Usage, because it has the body read: a body that is refused for itself leaves a record too.
-    Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), making.model_in_path, frozenset({"litellm_entry"})),
+    Place(("crplugins.homes.litellm_proxy.entry:ModelNames",), making.model_names, frozenset({"litellm_entry"})),
     Place(
         ("crplugins.plugins.guard.plugin:RequestGuard",),
         making.guard,

@@ -3,18 +3,20 @@
 For the homes that are handed these objects where others read JSON: the hooks of LiteLLM's proxy and the SDK's callback.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.completeness import failure_in
 from crplugins.core.delta import Delta
 from crplugins.core.exchange import Exchange
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
 from crplugins.core.wire import Choice
+from crplugins.handlers.litellm.finish import failed
 from crplugins.handlers.litellm.sign_in import sign_in_model
-from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
+from crplugins.handlers.litellm.usage import fields_of, note_provider, plain, usages_of_choice
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import prices_for
 
@@ -49,6 +51,42 @@ def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") 
 
 def _said(choices: Sequence[Any], place: str = "delta") -> list[Choice]:
     return [Choice(field_of(choice, "index") or 0, delta=delta_of(field_of(choice, place))) for choice in choices]
+
+
+def note_answer(exchange: Exchange, answer: Any) -> None:
+    """Keep what a whole answer tells of its usage and its bill, and that it is none although it is told as a success.
+
+    litellm calls it `stop` where a model has failed.
+    """
+    note_usage(exchange, reported_in(answer), answer)
+    choices = field_of(answer, "choices") or ()
+    failure = failure_in([_ended(choice) for choice in choices])
+    if failure is not None:
+        exchange.failed(failure)
+
+
+def _ended(choice: Any) -> Choice:
+    return Choice(finish_reason="error" if failed(fields_of(choice)) else None)
+
+
+def note_chunks(exchange: Exchange, chunks: Sequence[Any]) -> None:
+    """Keep what the chunks of a stream say and how they are billed; not what they count."""
+    for chunk in chunks:
+        note_said(exchange, field_of(chunk, "choices") or ())
+    note_bills(exchange, chunks)
+
+
+def note_bills(exchange: Exchange, chunks: Iterable[Any]) -> None:
+    """Keep how the chunks of a stream are billed, without what they count."""
+    for chunk in chunks:
+        note_bill(exchange, chunk, field_of(chunk, "usage"))
+
+
+def note_bill(exchange: Exchange, chunk: Any, usage: Any) -> None:
+    """Keep what answered, and what a chunk says of its bill besides counts: a tier may stand where no usage does, and
+    holds where none comes."""
+    if usage is not None or exchange.provider_model is None or field_of(chunk, "service_tier") is not None:
+        note_provider(exchange, chunk)
 
 
 def delta_of(said: Any) -> Delta:
@@ -128,6 +166,7 @@ def note_unfinished(exchange: Exchange, chunks: Sequence[Any]) -> None:
     first = None
     for chunk in list(chunks):
         said.hear(_said(chunk.choices))
+        note_bill(exchange, chunk, field_of(chunk, "usage"))
         if (told := reported_in(chunk)) is not None:
             first = told if first is None else first
             note_usage(exchange, _with_input_of(first, told))

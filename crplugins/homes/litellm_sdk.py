@@ -35,7 +35,8 @@ from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_objects import (
     ServingDeployment,
     ServingDeployments,
-    note_said,
+    note_answer,
+    note_chunks,
     note_unfinished,
     note_usage,
     reported_in,
@@ -224,10 +225,12 @@ def answered(call: CallFacts, response: Any, start: datetime, end: datetime) -> 
     exchange = _exchange(call, start, end)
     answer = Event.json_document(response.model_dump_json().encode()) if hasattr(response, "model_dump_json") else None
     moments = exchange.timings.first_token, exchange.timings.last_token
-    if answer is not None:
+    if call.stream is not None and call.stream.chunks:  # what litellm puts together of them has lost some of it
+        note_chunks(exchange, call.stream.chunks)
+    elif answer is not None:
         exchange.note_facts(answer)
+        exchange.counted(None, "none")  # until it is known whose counts they are
     exchange.timings.first_token, exchange.timings.last_token = moments
-    exchange.counted(None, "none")  # until it is known whose counts they are
     exchange.status = 200
     _note_reported(exchange, call, response)
     return CompletedCall(exchange, 200, answer)
@@ -235,13 +238,12 @@ def answered(call: CallFacts, response: Any, start: datetime, end: datetime) -> 
 
 def _note_reported(exchange: Exchange, call: CallFacts, response: Any) -> None:
     """The provider's counts. Of a stream whose provider told none litellm makes some up, which nobody needs."""
-    found = reported_in(response)
     if not exchange.stream:
-        note_usage(exchange, found)
+        note_answer(exchange, response)
     elif call.stream is not None:
         note_usage(exchange, reported_in_chunks(call.stream.chunks))
     elif _asked(call.reported):
-        note_usage(exchange, found)
+        note_usage(exchange, reported_in(response))
 
 
 def failed(call: CallFacts, start: datetime, end: datetime) -> CompletedCall:
@@ -250,13 +252,19 @@ def failed(call: CallFacts, start: datetime, end: datetime) -> CompletedCall:
     cause, begun = call.reported.get("exception"), exchange.timings.first_token is not None
     failures = Failures(str(call.reported.get("model")), ())
     error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
+    if begun or _is_of(call.stream, exchange):
+        _note_stream(exchange, call.stream)
     if begun:
         exchange.status = 200
-        _note_stream(exchange, call.stream)
-        if exchange.usage is None:
+        if exchange.usage is None and (call.stream is None or exchange.answer_says):
             exchange.counted(completed_usage(exchange), "estimated")
     exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
     return CompletedCall(exchange, 200 if begun else error.status, error=error)
+
+
+def _is_of(stream: WatchedStream | None, exchange: Exchange) -> bool:
+    """Whether a stream was made for this attempt: others of the same call have its id too."""
+    return stream is not None and stream.begun >= exchange.timings.started
 
 
 def abandoned(call: CallFacts, stream: WatchedStream) -> CompletedCall:
@@ -280,8 +288,7 @@ def _note_stream(exchange: Exchange, stream: WatchedStream | None) -> None:
     """What had come of a stream, and what its provider had told of it so far; else an estimate."""
     moments = exchange.timings.first_token, exchange.timings.last_token
     if stream is not None:
-        for chunk in stream.chunks:
-            note_said(exchange, chunk.choices)
+        note_chunks(exchange, stream.chunks)
         note_unfinished(exchange, stream.chunks)
     exchange.timings.first_token, exchange.timings.last_token = moments
 

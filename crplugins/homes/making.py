@@ -82,10 +82,10 @@ def admission(parts: Parts) -> Admission:
     )
 
 
-def model_in_path(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.homes.litellm_proxy.entry import ModelInPath
+def model_names(parts: Parts) -> Plugin:  # noqa: ARG001
+    from crplugins.homes.litellm_proxy.entry import ModelNames
 
-    return ModelInPath()
+    return ModelNames()
 
 
 def rate_limits(parts: Parts) -> RateLimits:

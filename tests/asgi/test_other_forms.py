@@ -125,6 +125,14 @@ async def test_a_success_that_is_no_completion_passes_and_is_recorded_as_a_failu
     assert seen.exchange.error_type == "upstream_stream_broken"
 
 
+@pytest.mark.parametrize("reason", ["error", "abort", "MALFORMED_FUNCTION_CALL"])
+async def test_a_document_whose_model_has_failed_passes_and_is_recorded_as_a_failure(reason: str) -> None:
+    content = b'{"choices": [{"index": 0, "message": {"content": "Hel"}, "finish_reason": "%s"}]}' % reason.encode()
+    answer = await asked(App(content, content_type=JSON), seen := Observer(), PLAIN)
+    assert (answer.status, answer.body) == (200, content)
+    assert seen.ending == (200, "server_error")
+
+
 async def test_another_path_may_answer_what_it_likes() -> None:
     app = App(b'{"data": []}', content_type=JSON)
     await drive(PluginMiddleware(app, plugins=[seen := Observer()]), path="/v1/other", body=ASK)

@@ -1,18 +1,22 @@
 """UsageCallback: who really answered a call of litellm's SDK, and the streams that nobody reads to their end."""
 
 import asyncio
+import dataclasses
 import gc
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.record import UsageRecord
 from crplugins.testing import FakeProvider, Script
 from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
+from tests.homes.told_bills import BILLS, PRICES, Told, failed_after_counting, google, without_choices, wrong
+from tests.proxy_provider import EveryEndpoint
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network
 litellm = pytest.importorskip("litellm")
@@ -39,7 +43,7 @@ def prices() -> None:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider() as running:
+    async with EveryEndpoint() as running:
         yield running
 
 
@@ -349,3 +353,61 @@ async def test_counts_inside_the_choice_of_a_whole_answer_are_the_providers(prov
     await litellm.acompletion(**call(provider))
     [record] = await settled(records, 1)
     assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (30, 7, "provider")
+
+
+def told_by(provider: FakeProvider, model: str, script: Script, **more: Any) -> dict[str, Any]:
+    """A call that this script answers."""
+    provider.script(model.partition("/")[2], script)
+    base = provider.base_url if model.startswith("openai/") else provider.base_url.removesuffix("/v1")
+    return call(provider, model=model, api_base=base, **PRICES, **more)
+
+
+async def recorded(records: list[UsageRecord]) -> dict[str, Any]:
+    [record] = await settled(records, 1)
+    return {**msgspec.structs.asdict(record), "usage": msgspec.structs.asdict(record.usage)}
+
+
+@pytest.mark.parametrize("told", BILLS.values(), ids=BILLS)
+async def test_what_a_provider_tells_of_its_bill_is_recorded_of_a_stream(
+    provider: FakeProvider, records: list[UsageRecord], told: Told
+) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    await read(await litellm.acompletion(**told_by(provider, told.model, told.script, **options)))
+    assert wrong(told, await recorded(records)) == {}
+
+
+async def test_the_tier_of_a_stream_that_its_caller_abandons_is_kept(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    script = dataclasses.replace(BILLS["a tier beside counts"].script, frame_delay=0.05)
+    await _breaks(await litellm.acompletion(**told_by(provider, "openai/m-told", script, stream=True)))
+    (record,) = await settled(records, 1)
+    assert (record.outcome, record.service_tier) == ("cancelled", "flex")
+
+
+async def test_the_traffic_of_a_whole_answer_of_googles_is_its_tier(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    await litellm.acompletion(**told_by(provider, "gemini/m-google", Script(body=google("ON_DEMAND_PRIORITY"))))
+    (record,) = await settled(records, 1)
+    assert (record.service_tier, record.provider_model) == ("ON_DEMAND_PRIORITY", "gemini-9-001")
+
+
+async def test_a_success_without_a_choice_is_recorded_as_broken(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    await litellm.acompletion(**told_by(provider, "openai/m-told", without_choices()))
+    (record,) = await settled(records, 1)
+    assert (record.outcome, record.error_type) == ("server_error", "upstream_stream_broken")
+    assert (record.usage_source, record.cost_micro_usd) == ("none", 0)
+
+
+async def test_what_a_stream_counts_before_it_fails_without_a_word_is_recorded(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    asked = told_by(provider, "anthropic/m-claude", failed_after_counting(), stream=True)
+    with pytest.raises(litellm.exceptions.MidStreamFallbackError):
+        await read(await litellm.acompletion(**asked))
+    (record,) = await settled(records, 1)
+    assert (record.outcome, record.usage_source) == ("server_error", "provider")
+    assert (record.usage.input_tokens, record.usage.cached_input_tokens) == (INPUT, 7)

@@ -101,7 +101,11 @@ class Account(RequestSide):
         return attempt
 
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
-        """What the answer has used, and who says so. None and `none` take back what was said before."""
+        """What the answer has used, and who says so. None and `none` take back what was said before, its bill too."""
+        if usage is None:
+            self.provider_cost_micro_usd = None
+        elif not usage.input_tokens and self.reported is not None and source == "provider":
+            usage = usage.with_input_of(self.reported)  # no prompt is empty, and relays count it at the start alone
         self.usage, self.usage_source = self.answer_usage, self.answer_source = usage, source
         if self.spent:
             self._add_spent()
@@ -239,7 +243,7 @@ class Account(RequestSide):
             self.said.searches += answer.searches
         if answer.made:
             self.made = answer.made
-        if self.provider_model is None or answer.usage is not None:
+        if self.provider_model is None or answer.usage is not None or answer.service_tier is not None:
             self.note_provider(answer)
         reports = answer.usage is not None or answer.x_groq is not None
         if answer.choices:

@@ -93,8 +93,8 @@ def usage_object(raw: Any) -> UsageObject | None:
         usage["completion_tokens_details"] = details
     if lifetimes := _lifetimes(fields):
         usage["cache_creation"] = lifetimes
-    if searches := _searches(fields):
-        usage["server_tool_use"] = {"web_search_requests": searches}
+    if counted.web_searches:
+        usage["server_tool_use"] = {"web_search_requests": counted.web_searches}
     return usage
 
 
@@ -106,14 +106,19 @@ def as_usage(usage: UsageObject) -> TokenUsage:
 def note_provider(exchange: Exchange, answer: Any) -> None:
     """Keep what an answer or a chunk of litellm's says of model, tier, region and the provider's own cost."""
     fields = fields_of(answer)
-    tier = text_of(fields.get("service_tier")) or text_of(_hidden(answer).get("traffic_type"))  # Google's
+    own = fields_of(_hidden(answer).get("provider_specific_fields"))
+    tier = text_of(fields.get("service_tier")) or text_of(own.get("traffic_type"))  # Google's
     usage = read_usage(plain(fields.get("usage")))
-    exchange.note_provider(AnswerFacts(text_of(fields.get("model")), service_tier=tier, usage=usage))
+    exchange.note_provider(AnswerFacts(model_of(answer), service_tier=tier, usage=usage))
+
+
+def model_of(answer: Any) -> str | None:
+    """The model that an answer or a chunk of litellm's names. Its chunks name the one that was asked, and hide it."""
+    return text_of(_hidden(answer).get("provider_response_model")) or text_of(fields_of(answer).get("model"))
 
 
 def _hidden(answer: Any) -> Mapping[str, Any]:
-    """What litellm keeps of a provider's own fields."""
-    return fields_of(fields_of(getattr(answer, "_hidden_params", None)).get("provider_specific_fields"))
+    return fields_of(getattr(answer, "_hidden_params", None))
 
 
 async def estimate(
@@ -141,12 +146,6 @@ def _lifetimes(fields: Mapping[str, Any]) -> dict[str, int]:
     details = fields_of(fields.get("prompt_tokens_details"))
     lifetimes = fields.get("cache_creation") or details.get("cache_creation_token_details")
     return _counts(lifetimes or details.get("cache_write_tokens_details"), WrittenDetails.__struct_fields__)
-
-
-def _searches(fields: Mapping[str, Any]) -> int | None:
-    """Searches of the web, which litellm counts in the details for Google and xAI."""
-    tools, details = fields_of(fields.get("server_tool_use")), fields_of(fields.get("prompt_tokens_details"))
-    return number_of(tools.get("web_search_requests")) or number_of(details.get("web_search_requests"))
 
 
 def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:

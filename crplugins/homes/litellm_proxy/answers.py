@@ -9,11 +9,13 @@ from crplugins.core.call_numbers import RepairedCalls, index_of
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm.usage import plain
+from crplugins.handlers.litellm.usage import model_of, plain
 from crplugins.homes.litellm_objects import (
     delta_of,
     field_of,
     is_from_cache,
+    note_bill,
+    note_bills,
     note_cache,
     note_said,
     note_unfinished,
@@ -22,7 +24,7 @@ from crplugins.homes.litellm_objects import (
 )
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import failure_of
-from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
+from crplugins.homes.litellm_proxy.runtime import ANSWERED_BY, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ _UNREAD: Final = Event.json_document(b"{}")
 async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The chunks as the plugins leave them. However it ends, the call is settled then."""
     kind: type[Any] | None = None
-    calls = RepairedCalls()
+    chunks = RepairedChunks()
     try:
         async for chunk in response:
             if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
                 yield chunk
                 continue
             kind = type(chunk)
-            repair_numbers(calls, chunk)
+            chunks.repair(chunk)
             if (shown := _shown(runtime, call, chunk)) is not None:
                 call.begun = True
                 yield shown
@@ -69,6 +71,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
             yield last
         return
     if kind is not None:
+        _note_kept(call.exchange)
         _note_success(runtime, call)
         await runtime.calls.end(call, 200)
 
@@ -114,18 +117,17 @@ def _note_success(runtime: Runtime, call: ProxyCall) -> None:
         runtime.unasked.succeeded(call.exchange)
 
 
-async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+async def tidied(response: AsyncIterator[Any], around: Exchange) -> AsyncGenerator[Any, None]:
     """A stream whose plugins run around the whole proxy."""
-    around = boundary()
     begun = False
-    calls = RepairedCalls()
+    chunks = RepairedChunks()
     try:
         async for chunk in response:
             has_choices = hasattr(chunk, "choices")
             if has_choices:
                 begun = True
-                repair_numbers(calls, chunk)
-            if around is None or not has_choices or field_of(chunk, "usage") is None:
+                chunks.repair(chunk)
+            if not has_choices or field_of(chunk, "usage") is None:
                 yield chunk
                 continue
             made_up = is_made_up(around, chunk)
@@ -133,17 +135,26 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
                 around.counted(None, "none")
+        _note_kept(around)
     except (asyncio.CancelledError, GeneratorExit):
-        if around is not None:
-            _note_told(around)
+        _note_told(around)
         raise
     except Exception as error:
-        if around is None or not begun:
+        if not begun:
             raise
         _note_told(around)
         failure = failure_of(around, error, begun=True)
         around.failed(failure)
         yield error_frame(failure)
+
+
+async def numbered(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """A stream that none of our plugins sees."""
+    chunks = RepairedChunks()
+    async for chunk in response:
+        if hasattr(chunk, "choices"):
+            chunks.repair(chunk)
+        yield chunk
 
 
 def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
@@ -188,25 +199,43 @@ def pass_document(call: ProxyCall, response: Any) -> None:
 def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
     """Keep what a chunk says of itself. `usage` is what stands on it."""
     note_said(call.exchange, chunk.choices)
-    if usage is not None:
-        made_up = is_made_up(call.exchange, chunk)
-        if not (call.estimated or made_up):
-            note_usage(call.exchange, chunk.usage, chunk)
+    if usage is None:
+        note_bill(call.exchange, chunk, None)
+    elif not (is_made_up(call.exchange, chunk) or call.estimated):
+        note_usage(call.exchange, chunk.usage, chunk)
 
 
-def repair_numbers(calls: RepairedCalls, chunk: Any) -> None:
-    """LiteLLM passes a provider's numbers of choices and tool calls on as they are."""
-    for choice in chunk.choices:
-        index = field_of(choice, "index")
-        if index.__class__ is not int:
-            choice.index = index = index_of({"index": index}, 0)
-        delta = field_of(choice, "delta")
-        told = field_of(delta, "tool_calls")
-        if not told:
-            continue
-        repaired = calls.of(index, [plain(call) for call in told])
-        if repaired is not None:
-            delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
+class RepairedChunks:
+    """What LiteLLM passes on of a stream as no client reads it.
+
+    A provider's numbers of choices and tool calls are as they came. And it tells one end for all choices, as that of
+    the first: the others would stay open.
+    """
+
+    __slots__ = ("_calls", "_open")
+
+    def __init__(self) -> None:
+        self._calls = RepairedCalls()
+        self._open: set[int] = set()
+
+    def repair(self, chunk: Any) -> None:
+        for choice in chunk.choices:
+            index = field_of(choice, "index")
+            if index.__class__ is not int:
+                choice.index = index = index_of({"index": index}, 0)
+            self._open.add(index)
+            delta = field_of(choice, "delta")
+            told = field_of(delta, "tool_calls")
+            if told:
+                repaired = self._calls.of(index, [plain(call) for call in told])
+                if repaired is not None:
+                    delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
+        if chunk.choices and (reason := field_of(chunk.choices[-1], "finish_reason")) is not None:
+            others = sorted(self._open.difference(choice.index for choice in chunk.choices))
+            self._open.clear()
+            if others:
+                kind = type(chunk.choices[-1])
+                chunk.choices = [*chunk.choices, *[kind(index=index, finish_reason=reason) for index in others]]
 
 
 def tidy_usage_chunk(chunk: Any) -> None:
@@ -272,8 +301,31 @@ def is_all_made_up(exchange: Exchange) -> bool:
 
 def _note_told(exchange: Exchange) -> None:
     """What the provider had told of a stream that is not read to its end: LiteLLM takes it off the chunks it shows."""
+    chunks = _chunks_of_last_attempt(exchange) or ()
+    note_answering(exchange, chunks)
     if exchange.usage is None:
-        note_unfinished(exchange, _chunks_of_last_attempt(exchange) or ())
+        note_unfinished(exchange, chunks)
+    else:
+        note_bills(exchange, chunks)
+
+
+def _note_kept(exchange: Exchange) -> None:
+    """What the provider has told of a whole stream, and LiteLLM has not shown: how it is billed, or all it has counted.
+
+    LiteLLM looks whether it is asked for counts before a hook asks in the client's place, and asks by itself only where
+    the provider knows of `stream_options`: Anthropic, which always counts, does not.
+    """
+    chunks = _chunks_of_last_attempt(exchange) or ()
+    note_answering(exchange, chunks)
+    note_bills(exchange, chunks)
+    if exchange.usage is None:
+        note_usage(exchange, reported_in_chunks(chunks))
+
+
+def note_answering(exchange: Exchange, answers: Sequence[Any]) -> None:
+    """Keep which model has answered, where LiteLLM then writes another name. `answers` are chunks, or a whole one."""
+    if answers and (model := model_of(answers[0])) is not None:
+        ANSWERED_BY.set(exchange, model)
 
 
 def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:

@@ -25,7 +25,14 @@ from crplugins.core.dialects import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MOD
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.upstream_errors import refuses_stream_options
-from crplugins.homes.litellm_objects import begin_attempt, is_from_cache, note_cache, note_usage, reported_in
+from crplugins.homes.litellm_objects import (
+    begin_attempt,
+    is_from_cache,
+    note_answer,
+    note_cache,
+    note_usage,
+    reported_in,
+)
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary, configuration, runtime
 from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, start
@@ -106,7 +113,7 @@ class ProxyCallback(CustomLogger):
             call.note_attempt(self._runtime.deployments.of(kwargs), translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
-        from crplugins.homes.litellm_proxy.answers import pass_document, shown_document
+        from crplugins.homes.litellm_proxy.answers import note_answering, pass_document, shown_document
         from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 
         del user_api_key_dict
@@ -114,13 +121,16 @@ class ProxyCallback(CustomLogger):
         exchange = call.exchange if call is not None else boundary()
         if exchange is not None and is_from_cache(response):
             note_cache(exchange)
+        is_chat = (call is None or call.chat) and _is_chat_answer(response)
+        if exchange is not None and is_chat:
+            note_answer(exchange, response)
+            note_answering(exchange, [response])
         if call is None:
             return response
         call.exchange.responded(200)
         _end_attempt(call.exchange)
-        if not call.chat or not _is_chat_answer(response):
+        if not is_chat:
             return response
-        note_usage(call.exchange, reported_in(response), response)
         try:
             if self._runtime.reads_chunks:
                 return shown_document(call, response)
@@ -158,12 +168,13 @@ class ProxyCallback(CustomLogger):
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """No generator itself: one less for each chunk to pass."""
-        from crplugins.homes.litellm_proxy.answers import around_other_stream, around_stream, tidied
+        from crplugins.homes.litellm_proxy.answers import around_other_stream, around_stream, numbered, tidied
 
         del user_api_key_dict
         call = self._call(request_data)
         if call is None:
-            return tidied(response)
+            around = boundary()
+            return numbered(response) if around is None else tidied(response, around)
         return (around_stream if call.chat else around_other_stream)(self._runtime, call, response)
 
     async def async_post_call_failure_hook(

@@ -13,10 +13,11 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.paths import CHAT_PATH, model_paths
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
+from crplugins.core.wire import AnswerFacts
 from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
-from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
+from crplugins.homes.litellm_proxy.runtime import ANSWERED_BY, AROUND, Runtime, entry_runtime
 from crplugins.plugins.aliases.access import has_model, visible_models
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def proxy_app() -> ASGIApp:
     return ProxyEntry(app, runtime, callback.start)
 
 
-class ModelInPath(Plugin):
-    """Puts the model of Azure's paths where plugins look for it, and where LiteLLM then finds it too."""
+class ModelNames(Plugin):
+    """Puts the model of Azure's paths where plugins look for it, and where LiteLLM then finds it too; and in the end
+    the one that has answered where LiteLLM has put the requested name."""
 
     reads_body = True
 
@@ -48,6 +50,10 @@ class ModelInPath(Plugin):
         if named is not None and exchange.body is not None:
             exchange.body.set("model", named["model"])
             exchange.requested_model = named["model"]
+
+    def on_finish(self, exchange: Exchange) -> None:
+        if (model := ANSWERED_BY.get(exchange)) is not None:
+            exchange.note_provider(AnswerFacts(model))
 
 
 class ProxyEntry:

@@ -12,7 +12,7 @@ from crplugins.asgi.lifespan import PluginLifespan
 from crplugins.config import Config, find_config, load_config, parse_config
 from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
@@ -36,6 +36,9 @@ logger = logging.getLogger("crplugins.litellm")
 
 AROUND: Final[ContextVar[Exchange | None]] = ContextVar("crplugins.litellm_boundary", default=None)
 """Set where the proxy is called; LiteLLM's tasks and its log events inherit it."""
+
+ANSWERED_BY: Final[Slot[str]] = Slot("litellm_answered_by")
+"""The model that the provider's answer names. LiteLLM writes the requested name over it before a boundary sees it."""
 
 
 class Runtime:

@@ -3,6 +3,8 @@ from uuid import UUID
 
 from crplugins.asgi.scope import SCOPE_KEY, find_exchange, make_exchange
 from crplugins.core.exchange import Exchange, Slot, Timings, new_request_id
+from crplugins.core.sse import Event
+from crplugins.core.usage import TokenUsage
 from crplugins.testing import FrozenClock
 from crplugins.testing.asgi import http_scope
 
@@ -92,3 +94,33 @@ def test_ids_are_version_7_uuids_of_now() -> None:
 
 def test_ids_do_not_repeat() -> None:
     assert len({new_request_id() for _ in range(10_000)}) == 10_000
+
+
+def hears(made: Exchange, *chunks: str) -> Exchange:
+    for chunk in chunks:
+        made.note_facts(Event.of(chunk.encode()))
+    return made
+
+
+def test_input_that_was_counted_at_the_start_of_a_stream_holds_where_its_end_counts_none() -> None:
+    """As relays write Anthropic's counts in OpenAI's names."""
+    first = '{"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 7}}}'
+    last = '{"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}}}'
+    made = hears(exchange(), first, last)
+    assert made.usage == TokenUsage(30, 9, cached_input_tokens=7, reasoning_output_tokens=4)
+    assert made.usage_source == "provider"
+    made.counted(None, "none")
+    assert hears(made, last).usage == TokenUsage(0, 9, reasoning_output_tokens=4)
+
+
+def test_a_bill_is_taken_back_with_the_counts_that_it_is_of() -> None:
+    made = hears(exchange(), '{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "cost": 0.5}}')
+    assert made.provider_cost_micro_usd == 500_000
+    made.counted(None, "none")
+    assert made.provider_cost_micro_usd is None
+
+
+def test_a_tier_is_kept_wherever_a_stream_tells_it() -> None:
+    said = '{"model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}'
+    end = '{"model": "m", "service_tier": "flex", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'
+    assert hears(exchange(), said, end, '{"choices": [], "usage": {"total_tokens": 5}}').service_tier == "flex"

@@ -50,3 +50,20 @@ def test_models_are_read_like_dicts():
 @pytest.mark.parametrize("raw", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, "5", []])
 def test_what_counts_nothing_is_no_usage(raw):
     assert usage_object(raw) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "searches"),
+    [
+        ({"num_search_queries": 3}, 3),
+        ({"search_context_size": "high"}, 1),
+        ({"server_side_tool_usage_details": {"web_search_calls": 2}}, 2),
+        ({"server_tool_use": {"web_search_requests": 4}}, 4),
+        ({"prompt_tokens_details": {"web_search_requests": 5}}, 5),
+    ],
+)
+def test_searches_are_counted_under_each_providers_name(told, searches):
+    usage = usage_object({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, **told})
+    assert usage is not None
+    assert usage["server_tool_use"] == {"web_search_requests": searches}
+    assert as_usage(usage).web_searches == searches

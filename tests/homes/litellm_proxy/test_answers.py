@@ -11,6 +11,7 @@ import pytest
 
 from crplugins.testing import FakeProvider, Script
 from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
+from tests.homes.told_bills import BILLS, COUNTS, PRICES, Told, google, without_choices, wrong
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
@@ -31,6 +32,8 @@ SERVED: dict[str, Any] = {
     "down": {"model": "openai/m-down"},
     "dear": {"model": "hosted_vllm/m-dear", "input_cost_per_token": 1e-3, "output_cost_per_token": 3e-3},
     "claude": {"model": "anthropic/m-claude"},
+    "openai/m-told": {"model": "openai/m-told", **PRICES},
+    "gemini/m-google": {"model": "gemini/m-google", **PRICES},
     "pair": [
         {"model": "openai/m-down", "weight": 1},
         {"model": "openai/m-spare", "weight": 2, "input_cost_per_token": 4e-5, "output_cost_per_token": 5e-5},
@@ -158,6 +161,70 @@ async def test_the_input_that_a_stream_counts_at_its_start_holds(
     shown = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")][-1]["usage"]
     counts = shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]
     assert counts == (INPUT, OUTPUT, INPUT + OUTPUT)
+
+
+async def test_a_stream_that_is_not_asked_for_its_counts_has_them_where_the_provider_tells_them(
+    proxy: Proxy, provider: FakeProvider
+) -> None:
+    provider.script("m-claude", counted_at_the_start({"output_tokens": OUTPUT}))
+    answer, record = await ask(proxy, "claude", "Count unasked", stream=True)
+    assert (record["usage"]["cached_input_tokens"], tokens(record)) == (7, (INPUT, OUTPUT))
+    assert record["usage_source"] == "provider"
+    assert '"usage"' not in answer.text
+
+
+@pytest.mark.parametrize("told", BILLS.values(), ids=BILLS)
+async def test_what_a_provider_tells_of_its_bill_is_recorded_of_a_stream(
+    proxy: Proxy, provider: FakeProvider, told: Told, request: pytest.FixtureRequest
+) -> None:
+    provider.script(told.model.partition("/")[2], told.script)
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    _, record = await ask(proxy, told.model, f"Bill {request.node.name}", **options)
+    assert wrong(told, record) == {}
+
+
+async def test_the_traffic_of_a_whole_answer_of_googles_is_its_tier(proxy: Proxy, provider: FakeProvider) -> None:
+    provider.script("m-google", Script(body=google("ON_DEMAND_FLEX")))
+    _, record = await ask(proxy, "gemini/m-google", "Traffic")
+    assert (record["service_tier"], record["cost_micro_usd"]) == ("ON_DEMAND_FLEX", 285)
+    assert record["provider_model"] == "gemini-9-001"
+
+
+async def test_counts_inside_the_choice_of_a_whole_answer_are_the_providers(
+    proxy: Proxy, provider: FakeProvider
+) -> None:
+    counts = {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    head = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "m-told"}
+    provider.script("m-told", Script(body={**head, "choices": [{**choice, "usage": counts}]}))
+    _, record = await ask(proxy, "openai/m-told", "Inside")
+    assert (tokens(record), record["usage_source"]) == ((30, 7), "provider")
+
+
+async def test_each_of_several_answers_has_an_end(proxy: Proxy, provider: FakeProvider) -> None:
+    """LiteLLM tells one for all of them."""
+    words = [(index, {"content": word}, None) for word in ("Hello", " there") for index in (0, 1)]
+    ends = [(index, {}, "stop") for index in (0, 1)]
+    head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m-told"}
+    chunks = [
+        {**head, "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+        for index, delta, finish in (*words, *ends)
+    ]
+    events = [json.dumps(chunk) for chunk in (*chunks, {**head, "choices": [], "usage": COUNTS})]
+    provider.script("m-told", Script(events=[f"data: {event}\n\n".encode() for event in (*events, "[DONE]")]))
+    answer, record = await ask(proxy, "openai/m-told", "Twice", stream=True, n=2)
+    assert (record["outcome"], tokens(record)) == ("ok", (30, 9))
+    shown = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    told = [(choice["index"], choice.get("finish_reason")) for chunk in shown for choice in chunk.get("choices", ())]
+    assert [index for index, finish in told if finish == "stop"] == [0, 1]
+    assert not any("error" in chunk for chunk in shown)
+
+
+async def test_a_success_without_a_choice_is_recorded_as_broken(proxy: Proxy, provider: FakeProvider) -> None:
+    provider.script("m-told", without_choices())
+    _, record = await ask(proxy, "openai/m-told", "Nothing")
+    assert (record["outcome"], record["error_type"]) == ("server_error", "upstream_stream_broken")
+    assert (record["usage_source"], record["cost_micro_usd"]) == ("none", 0)
 
 
 @pytest.mark.parametrize("stream", [False, True])
