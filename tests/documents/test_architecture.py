@@ -6,8 +6,6 @@ import pytest
 
 import crplugins
 from crplugins import Plugin, PluginMiddleware
-from crplugins.config import Config
-from crplugins.homes.assembly import PLACES
 from tests.conftest import CHECKOUT
 from tests.documents.pages import anchors, inline_code, pages, text_of
 
@@ -44,16 +42,3 @@ def test_every_plugin_and_every_middleware_has_its_row_and_its_section() -> None
     assert {name for _, _, name in rows if name} == {
         name for name, kind in kinds.items() if issubclass(kind, PluginMiddleware) and kind is not PluginMiddleware
     }
-
-
-@pytest.mark.parametrize("page", ["crplugins/plugins/README.md", "crplugins/testing/README.md"])
-def test_the_pages_that_list_the_gateways_plugins_have_its_order(page: str) -> None:
-    """In brackets those that a configuration has to ask for."""
-    config, order = Config(), list[str]()
-    for place in PLACES:
-        if "gateway" in place.homes:
-            name = place.plugins[0].partition(":")[2]
-            order.append(name if place.when(config, "gateway") else f"[{name}]")
-    told = re.search(r"^```\n(\[Tracing\].*?)```$", text_of(page), re.MULTILINE | re.DOTALL)
-    assert told is not None
-    assert told[1].split() == order
