@@ -7,9 +7,12 @@ from typing import Any, Final
 from crplugins.core.errors import (
     ErrorObject,
 )
-from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, objects_of
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.wire import AnswerFacts
+
+WAITS: Final = ("retry-after", "retry-after-ms")
+"""Headers with which a provider says how long to wait."""
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """Bytes of a refusal that are read."""
@@ -52,6 +55,26 @@ def read_refusal(body: bytes) -> ErrorObject:
     first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
     return ErrorObject(first_line, error.type, error.param, error.code)
 
+
+def with_told_wait(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+    """The headers of a refusal, with the wait that Google tells in the body alone (`google.rpc.RetryInfo`).
+
+    Names of headers are lower-case.
+    """
+    if b'"retryDelay"' not in body or not headers.keys().isdisjoint(WAITS):
+        return headers
+    try:
+        error = _innermost(_envelope(decode_leniently(body)))
+    except NOT_JSON:
+        return headers
+    for each in objects_of(error.get("details")) if isinstance(error, dict) else ():
+        if delay := _DELAY.fullmatch(_text(each.get("retryDelay")) or ""):
+            seconds = int(delay[1]) + bool((delay[2] or "").strip("0"))
+            return {**headers, "retry-after": str(seconds)}
+    return headers
+
+
+_DELAY: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,9}))?s")
 
 _MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
 

@@ -28,13 +28,13 @@ from crplugins.core.outcome import answered_with
 from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
 from crplugins.handlers.deadlines import Missed
-from crplugins.handlers.error_bodies import NO_STATUS, read_error, status_of
+from crplugins.handlers.error_bodies import NO_STATUS, WAITS, read_error, status_of, with_told_wait
 from crplugins.handlers.faults_of_requests import status_by_words
 from crplugins.handlers.http.interface import HttpError
 
 logger = logging.getLogger("crplugins.upstream")
 
-_RETRY_HEADERS: Final = ("retry-after", "retry-after-ms", DO_NOT_RETRY[0])
+_RETRY_HEADERS: Final = (*WAITS, DO_NOT_RETRY[0])
 _OWN_FAULTS: Final = frozenset({401, 403, 407})
 
 _LONGEST_WORD: Final = 64
@@ -168,7 +168,7 @@ def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None
         status = status_of(decode_leniently(data))
     except NOT_JSON:
         status = NO_STATUS
-    return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
+    return upstream_refusal(status, read_error(data), with_told_wait({}, data), deployment=deployment, secrets=secrets)
 
 
 class NotSent(GatewayError):

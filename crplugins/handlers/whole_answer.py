@@ -16,7 +16,7 @@ from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, fir
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
 from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
-from crplugins.handlers.error_bodies import NO_STATUS, read_error, read_refusal, status_of
+from crplugins.handlers.error_bodies import NO_STATUS, read_error, read_refusal, status_of, with_told_wait
 from crplugins.handlers.faults_of_requests import status_by_words
 from crplugins.handlers.http.interface import Response
 
@@ -87,7 +87,7 @@ class WholeAnswers:
         return upstream_errors.upstream_refusal(
             status,
             read_refusal(body),
-            {name.lower(): value for name, value in headers.items()},
+            with_told_wait({name.lower(): value for name, value in headers.items()}, body),
             deployment=self._deployment,
             secrets=self._secrets,
         )

@@ -1,10 +1,11 @@
 """What a client sees of an upstream's refusal."""
 
 import json
+from typing import Any
 
 import pytest
 
-from crplugins.handlers.error_bodies import read_error, read_refusal, status_of
+from crplugins.handlers.error_bodies import read_error, read_refusal, status_of, with_told_wait
 from crplugins.handlers.faults_of_requests import is_too_long
 from crplugins.handlers.upstream_errors import scrub
 from crplugins.testing import Script
@@ -115,6 +116,32 @@ async def test_other_headers_outside_ascii_change_nothing(behind):
     async with behind() as gateway:
         gateway.provider.enqueue(Script(headers={"x-region": "\xcele-de-France"}))
         assert (await gateway.post()).status == 200
+
+
+def googles(delay: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/google.rpc."
+    details = [{"@type": f"{kind}QuotaFailure", "violations": []}, {"@type": f"{kind}RetryInfo", "retryDelay": delay}]
+    return {"error": {"code": 429, "message": "Quota exceeded.", "status": "RESOURCE_EXHAUSTED", "details": details}}
+
+
+@pytest.mark.parametrize(("handler", "prefix"), [("direct", "openai"), ("litellm", "openai"), ("litellm", "mistral")])
+@pytest.mark.parametrize("listed", [False, True])
+async def test_the_wait_that_google_tells_in_the_body_reaches_the_client(behind, handler, prefix, listed):
+    body = json.dumps([googles("38.922534355s")] if listed else googles("38.922534355s")).encode()
+    async with behind(handler=handler, prefix=prefix) as gateway:
+        gateway.provider.default = Script(body=body, status=429, content_type="application/json")
+        answer = await gateway.post()
+    assert (answer.status, answer.headers.get("retry-after")) == (429, "39")
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("38s", "38"), ("0s", "0"), ("0.000s", "0"), ("0.5s", "1"), ("soon", None), ("-1s", None)]
+)
+def test_a_wait_in_a_body_is_whole_seconds(delay: str, seconds: str | None) -> None:
+    body = json.dumps(googles(delay)).encode()
+    assert with_told_wait({}, body).get("retry-after") == seconds
+    assert with_told_wait({"retry-after": "7"}, body) == {"retry-after": "7"}
+    assert with_told_wait({}, b'{"retryDelay": "1s"}') == with_told_wait({}, b'"retryDelay"') == {}
 
 
 AXUMS = "Failed to deserialize the JSON body: messages[0]: missing field `content` at line 1 column 53"

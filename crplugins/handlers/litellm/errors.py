@@ -19,7 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
-from crplugins.handlers.error_bodies import read_refusal, status_of
+from crplugins.handlers.error_bodies import read_refusal, status_of, with_told_wait
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
@@ -162,9 +162,8 @@ class Failures:
         known = next((_CODES[name] for name in names if name in _CODES), None)
         if known is not None and (error.code is None or error.code.isdigit()):
             error = ErrorObject(error.message, error.type, error.param, known)
-        return upstream_errors.upstream_refusal(
-            status, error, headers, deployment=self._deployment, secrets=self._secrets
-        )
+        told = with_told_wait(headers, body)
+        return upstream_errors.upstream_refusal(status, error, told, deployment=self._deployment, secrets=self._secrets)
 
 
 def _providers_document(text: str) -> bytes:
