@@ -97,21 +97,6 @@ async def _broken(runtime: Runtime, call: ProxyCall, like: type[Any] | None, err
     return [*added, error_frame(failure)]
 
 
-async def around_other_stream(
-    runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]
-) -> AsyncGenerator[Any, None]:
-    """A stream of another API than chat completions. What it used is in LiteLLM's log event, which settles it."""
-    try:
-        async for chunk in response:
-            if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
-                call.begun = True
-                yield shown
-        _note_success(runtime, call)
-    except (asyncio.CancelledError, GeneratorExit):
-        runtime.calls.settle_left(call)
-        raise
-
-
 def _note_success(runtime: Runtime, call: ProxyCall) -> None:
     if call.estimated:
         runtime.unasked.succeeded(call.exchange)

@@ -115,6 +115,7 @@ class ProxyCallback(CustomLogger):
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
         from crplugins.homes.litellm_proxy.answers import note_answering, pass_document, shown_document
         from crplugins.homes.litellm_proxy.failures import ProxyRefusal
+        from crplugins.homes.litellm_proxy.other_answers import hear_document
 
         del user_api_key_dict
         call = self._call(data)
@@ -130,6 +131,8 @@ class ProxyCallback(CustomLogger):
         call.exchange.responded(200)
         _end_attempt(call.exchange)
         if not is_chat:
+            if not call.chat:
+                hear_document(self._runtime, call, response)
             return response
         try:
             if self._runtime.reads_chunks:
@@ -168,7 +171,8 @@ class ProxyCallback(CustomLogger):
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """No generator itself: one less for each chunk to pass."""
-        from crplugins.homes.litellm_proxy.answers import around_other_stream, around_stream, numbered, tidied
+        from crplugins.homes.litellm_proxy.answers import around_stream, numbered, tidied
+        from crplugins.homes.litellm_proxy.other_answers import around_other_stream
 
         del user_api_key_dict
         call = self._call(request_data)

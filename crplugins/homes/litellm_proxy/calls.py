@@ -38,6 +38,7 @@ class ProxyCall:
     Attributes:
         chat: a chat completion; answers of other APIs are understood by LiteLLM's log events only.
         begun: whether the client has been given a status.
+        heard, logged: of another API: its answer has said all that it says of itself; LiteLLM has logged its success.
         hides_usage: we have asked for usage in the client's stead.
         estimated: nobody has asked, or the client has disconnected, so that LiteLLM's counts are not the provider's.
         left: the client has disconnected, and LiteLLM has yet to report what was used until then.
@@ -50,8 +51,10 @@ class ProxyCall:
         "estimated",
         "exchange",
         "expiry",
+        "heard",
         "hides_usage",
         "left",
+        "logged",
         "run",
         "sent_headers",
         "token",
@@ -62,7 +65,7 @@ class ProxyCall:
         self.exchange = run.exchange
         self.chat = chat
         self.token = token_hex(16)
-        self.begun = self.hides_usage = self.estimated = self.left = False
+        self.begun = self.hides_usage = self.estimated = self.left = self.heard = self.logged = False
         self.sent_headers: dict[str, str] = {}
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -174,10 +177,17 @@ class ProxyCalls:
         """LiteLLM logs a success; the hooks that see a chat's answer come at the same time, or not at all."""
         if call.left:
             self._settle_left(call)
-        elif not call.chat:
+        elif not call.chat and (call.heard or not call.exchange.dialect.generates):
             self.settle(call, 200)
         elif not call.settled:
+            call.logged = True
             self._in_a_while(call, self.settle, call, 200)
+
+    def heard(self, call: ProxyCall) -> None:
+        """An answer of another API has come to its end. LiteLLM logs it then, or has done so."""
+        call.heard = True
+        if call.logged:
+            self.settle(call, 200)
 
     def settle_left(self, call: ProxyCall) -> None:
         """The client has disconnected. Only LiteLLM's log event reports what was used; it comes now or never."""

@@ -11,7 +11,7 @@ import pytest
 
 from crplugins.testing import FakeProvider, Script
 from tests.homes.anthropic_stream import ENDS, INPUT, OUTPUT, counted_at_the_start
-from tests.homes.told_bills import BILLS, COUNTS, PRICES, Told, google, without_choices, wrong
+from tests.homes.told_bills import BILLS, COUNTS, PRICES, Told, failed_after_counting, google, without_choices, wrong
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
@@ -218,6 +218,43 @@ async def test_each_of_several_answers_has_an_end(proxy: Proxy, provider: FakePr
     told = [(choice["index"], choice.get("finish_reason")) for chunk in shown for choice in chunk.get("choices", ())]
     assert [index for index, finish in told if finish == "stop"] == [0, 1]
     assert not any("error" in chunk for chunk in shown)
+
+
+async def ask_messages(proxy: Proxy, text: str, **more: Any) -> Any:
+    """The record of a request in Anthropic's protocol."""
+    body = {"model": "claude", "max_tokens": 50, "messages": [{"role": "user", "content": text}], **more}
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.post(f"{proxy.url}/v1/messages", json=body, headers={"authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 200, answer.text
+    return await proxy.record(answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_the_input_that_a_stream_counts_at_its_start_holds_in_its_own_protocol(
+    proxy: Proxy, provider: FakeProvider, end: dict[str, Any]
+) -> None:
+    provider.script("m-claude", counted_at_the_start({**end, "service_tier": "priority"}))
+    record = await ask_messages(proxy, f"Count {end}", stream=True)
+    assert (record["usage"]["cached_input_tokens"], tokens(record)) == (7, (INPUT, OUTPUT))
+    assert (record["usage_source"], record["finish_reason"]) == ("provider", "stop")
+    assert (record["service_tier"], record["provider_model"]) == ("priority", "m-claude")
+
+
+async def test_an_answer_in_another_protocol_tells_its_tier(proxy: Proxy, provider: FakeProvider) -> None:
+    said = [{"type": "text", "text": "Hello"}]
+    usage = {"input_tokens": 25, "output_tokens": 9, "service_tier": "priority"}
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m-claude-9", "stop_sequence": None}
+    provider.script("m-claude", Script(body={**head, "content": said, "stop_reason": "refusal", "usage": usage}))
+    record = await ask_messages(proxy, "Which tier?")
+    assert (tokens(record), record["service_tier"], record["provider_model"]) == ((25, 9), "priority", "m-claude-9")
+    assert record["finish_reason"] == "content_filter"
+
+
+async def test_an_error_inside_a_stream_of_another_protocol_is_recorded(proxy: Proxy, provider: FakeProvider) -> None:
+    provider.script("m-claude", failed_after_counting())
+    record = await ask_messages(proxy, "Fail", stream=True)
+    assert (record["outcome"], record["error_type"]) == ("server_error", "upstream_stream_broken")
+    assert (record["usage"]["input_tokens"], record["usage"]["cached_input_tokens"]) == (INPUT, 7)
 
 
 async def test_a_success_without_a_choice_is_recorded_as_broken(proxy: Proxy, provider: FakeProvider) -> None:
