@@ -24,7 +24,7 @@ from crplugins.core.patterns import is_model_name
 from crplugins.core.redaction import one_line, scrub
 from crplugins.core.sse import Splitter, begins_stream, without_comments
 from crplugins.handlers.demo import tokens
-from crplugins.handlers.upstream_errors import read_error
+from crplugins.handlers.error_bodies import read_error
 from crplugins.plugins.aliases.rename import NameScrubber
 
 PACKAGE = Path(crplugins.__file__).parent
@@ -44,16 +44,16 @@ FOREIGN = {
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.wires.completion._PIECE": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
-    "handlers.litellm.embeddings._COUNT": "search", "handlers.spoken._REASONING": "search",
+    "handlers.litellm.embeddings._COUNT": "search", "handlers.protocols._REASONING": "search",
     "handlers.upstream._RESPONSES_MODELS": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.faults_of_requests._filtered": "search", "handlers.faults_of_requests._too_long": "search",
     "handlers.faults_of_requests._of_an_account": "search", "handlers.faults_of_requests._lacks_model": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
-    "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DELAY": "fullmatch", "handlers.upstream_errors._DATE": "match",
+    "handlers.upstream_errors._NUMBER": "match", "handlers.error_bodies._DELAY": "fullmatch", "handlers.upstream_errors._DATE": "match",
     "handlers.direct_headers._VERSION": "fullmatch", "handlers.direct_headers._FEATURE": "fullmatch",
     "handlers.direct_query._VALUE": "fullmatch",
-    "handlers.upstream_errors._STATUS": "match", "handlers.upstream_errors._out_of_credit": "search",
+    "handlers.error_bodies._STATUS": "match", "handlers.upstream_errors._out_of_credit": "search",
     "keys.jwt.claims._SEPARATORS": "search", "keys.secrets._FORM": "match",
     "ledger.question._AGO": "match", "metering.attachments._GEMINI": "search",
     "metering.attachments._LARGE_CLAUDE": "search", "metering.attachments._PATCHES": "search",
@@ -82,7 +82,7 @@ MADE = {
 OPERATORS = (
     "cli.", "config.", "core.off_peak.", "core.processes.", "core.redaction._whole", "core.redaction.without_credentials",
     "homes.litellm_proxy.routes.",
-    "keys.entry.", "keys.file.", "keys.secrets._HASH", "ledger.reconcile.", "limits.opening.", "limits.redis.", "metering.prices.",
+    "keys.entry.", "keys.file.", "keys.secrets._HASH", "ledger.reconcile.", "limits.opening.", "limits.redis.", "metering.fees.", "metering.prices.",
     "plugins.aliases.rename._whole", "settings.", "sql.", "testing.",
 )  # fmt: skip
 """What begins so reads files, options, answers of our own stores, and the scripts of tests."""

@@ -52,7 +52,7 @@ class PluginLifespan:
                 await self._enter(stack)
             except Exception as error:
                 await stack.aclose()
-                await send({"type": "lifespan.startup.failed", "message": said_of(error)})
+                await send({"type": "lifespan.startup.failed", "message": failure_message(error)})
                 return
             await _AppLifespan(app, startup, stack, scope, receive, send).run()
 
@@ -164,7 +164,7 @@ class _AppLifespan:
         except Exception as error:
             logger.exception("plugins could not be closed")
             if message["type"] == "lifespan.shutdown.complete":
-                return {"type": "lifespan.shutdown.failed", "message": said_of(error)}
+                return {"type": "lifespan.shutdown.failed", "message": failure_message(error)}
         return message
 
 
@@ -172,7 +172,7 @@ def _owns_something(kind: type[Plugin]) -> bool:
     return kind.__aenter__ is not Plugin.__aenter__ or kind.__aexit__ is not Plugin.__aexit__
 
 
-def said_of(error: Exception) -> str:
+def failure_message(error: Exception) -> str:
     """What a host is told of it."""
     return f"{type(error).__name__}: {error}"
 
@@ -183,7 +183,7 @@ class Serveable(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
     async def loaded(self) -> None:
-        """Returns when it has also loaded what it loads behind its start-up."""
+        """Returns when it has also loaded what it loads after its start-up."""
 
     def drain(self) -> None:
         """The process ends as soon as what runs has ended."""
@@ -197,7 +197,7 @@ class FrozenAfterStartup:
     before, which would take a tenth of the start-up and find some two hundred objects. What open streams have is looked
     at when there are few of them.
 
-    What it has loaded behind its start-up is likewise looked at no longer.
+    What it has loaded after its start-up is likewise looked at no longer.
     """
 
     def __init__(self, app: Serveable) -> None:

@@ -11,14 +11,9 @@ from typing import Final
 
 from starlette.types import Message
 
-from crplugins.asgi.bodies import (
-    DocumentBody,
-    Gathered,
-    ObservedEvents,
-    ResponseBody,
-    RewrittenEvents,
-    document_messages,
-)
+from crplugins.asgi.bodies import ResponseBody
+from crplugins.asgi.documents import DocumentBody, Gathered, document_messages
+from crplugins.asgi.event_streams import ObservedEvents, RewrittenEvents
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import broken_off
 from crplugins.core.exchange import Exchange

@@ -7,7 +7,9 @@ from typing import Literal
 
 from starlette.types import Message, Send
 
-from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
+from crplugins.asgi.bodies import Passthrough, ResponseBody, is_success
+from crplugins.asgi.documents import DocumentBody
+from crplugins.asgi.event_streams import ObservedEvents, RewrittenEvents
 from crplugins.asgi.headers import EVENT_STREAM, JSON, name_of, readable_type, with_lower_names, without_length
 from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody

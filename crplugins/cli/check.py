@@ -84,7 +84,7 @@ def _trials(config: Config, upstreams: Sequence[AnyUpstream], seconds: float) ->
 
 
 def _print_trials(trials: "Sequence[Trial]") -> None:
-    table = Table("what", "where", "", "said", "seconds", title="online", title_justify="left")
+    table = Table("what", "where", "result", "said", "seconds", title="online", title_justify="left")
     for trial in trials:
         good = "ok" if trial.good else "FAILS"
         words = [printable(word) for word in (trial.what, trial.where, good, trial.said)]
@@ -187,7 +187,7 @@ def _print(report: dict[str, Any], sources: str) -> None:
 
 
 def _settings(report: dict[str, Any], sources: str) -> Table:
-    table = Table("key", "value", title="everything else", title_justify="left")
+    table = Table("key", "value", title="other settings", title_justify="left")
     table.add_row("keys", sources or "none: `crplugins serve` generates one at start-up")
     for section, values in report.items():
         if section in Config.model_fields and section not in ("model_list", "keys", "plugins"):

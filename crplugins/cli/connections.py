@@ -50,7 +50,7 @@ RUNNING: Final = (3, 0.0)
 """The urgency of a connection that does not give way."""
 
 Stage = Literal["answering", "idle", "head", "body", "rest", "end"]
-"""What a connection waits for: the app; a next request; a head; a body; a body's rest behind its answer; its end."""
+"""What a connection waits for: the app; a next request; a head; a body; a body's rest after its answer; its end."""
 
 
 class OpenConnection:
@@ -85,7 +85,7 @@ class OpenConnections:
         self._clock = clock
         self._next: list[OpenConnection] = []
         """Those that gave way least urgently a moment ago, the next one last. Looking at all of them for each new
-        connection would be dear just when there are many."""
+        connection would be expensive just when there are many."""
         self._log_at: dict[str, float] = {}
 
     def opened(self, connection: OpenConnection, all_open: Iterable[object], count: int) -> None:
@@ -228,7 +228,7 @@ class BoundedHTTP(HttpToolsProtocol, OpenConnection):
 
     def on_message_complete(self) -> None:
         if self._offered:
-            return  # as the parser takes it, which reads no body behind an offer
+            return  # as the parser takes it, which reads no body after an offer
         self._in_head, self._room = True, self._bounds.head_bytes
         super().on_message_complete()
 

@@ -31,7 +31,7 @@ from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.opening import parts_of
 from crplugins.limits.limit import Limit
 from crplugins.limits.opening import open_limit_store
-from crplugins.settings.errors import one_line
+from crplugins.settings.errors import error_line
 from crplugins.sinks.stream import Broker
 from crplugins.sql.url import read_database_url
 
@@ -98,7 +98,7 @@ async def _tried(
 
 def _without_secrets(error: Exception) -> str:
     """Its class, and its text where that is the operating system's: others quote addresses with passwords."""
-    return one_line(error) if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return error_line(error) if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
 def _deployment(deployment: Deployment, upstream: AnyUpstream, seconds: float) -> Callable[[], Awaitable[str]]:
@@ -199,9 +199,9 @@ async def _partitions(connection: "AsyncConnection") -> str:
     """Of a ledger: into which months it is divided."""
     if connection.dialect.name != "postgresql":
         return ""
-    from crplugins.ledger.partitions import said_of
+    from crplugins.ledger.partitions import partition_status
 
-    said, good = await said_of(connection)
+    said, good = await partition_status(connection)
     if not good:
         raise NotReached(said)
     return f"; {said}"

@@ -36,7 +36,7 @@ def reconcile(
         typer.Option("--from", metavar="DAY", help=f"The first day (UTC), {_DAY}. Without it: the export's."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="DAY", help="The last day (UTC), likewise; it is included.")
+        str | None, typer.Option("--to", metavar="DAY", help="The last day, in the same form; it is included.")
     ] = None,
     provider: Annotated[
         str | None,

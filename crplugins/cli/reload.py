@@ -26,11 +26,11 @@ def reload(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a running gateway read its configuration anew, in every process, and show what has changed.
+    """Have a running gateway read its configuration again, in every process, and show what has changed.
 
-    It is asked over its admin API, with admin.token of the configuration, or CRPLUGINS_ADMIN_TOKEN where the gateway
-    has another still. Without an admin API: kill -HUP. Exits with 1 if the new configuration is refused; the gateway
-    then serves by the old one.
+    It is asked over its admin API, with admin.token of the configuration, or with CRPLUGINS_ADMIN_TOKEN if the gateway
+    still has another token. Without an admin API: kill -HUP. Exits with 1 if the new configuration is refused; the
+    gateway then keeps the old one.
     """
     address, token = _target(url, config_file)
     headers = {"authorization": f"Bearer {token}", "content-length": "0"}

@@ -34,7 +34,9 @@ _SHOWN: Final = 30
 def replay(
     context: typer.Context,
     since: Annotated[str, typer.Option(metavar="TIME", help=f"The beginning, {_MOMENTS}.")] = "7d",
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="The end, likewise. Without it: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The end, in the same form. Without it: now.")
+    ] = None,
     each: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a line of JSON for each request that was or would be refused."),

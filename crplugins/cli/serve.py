@@ -1,6 +1,6 @@
 """`crplugins serve`: the gateway on a port.
 
-What it needs is imported behind its first line: that takes a second, and whoever started it looks for a sign of life.
+What it needs is imported after its first line: that takes a second, and whoever started it looks for a sign of life.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crplugins.cli.env_file import EnvFile
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-"""That of `config/schema.py`, which is imported behind the first line."""
+"""That of `config/schema.py`, which is imported after the first line."""
 
 MOST_WORKERS = 512
 """Far more than machines have processors: a zero too many took the memory of all that runs beside it."""
@@ -56,7 +56,8 @@ def serve(
         str | None, typer.Option(metavar="PEM", help="Certificate for HTTPS, instead of server.tls.")
     ] = None,
     ssl_keyfile: Annotated[
-        str | None, typer.Option(metavar="PEM", help="Its private key, if it is not in the same file.")
+        str | None,
+        typer.Option(metavar="PEM", help="The private key of the certificate, if it is not in the same file."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that share the port.")] = 1,
     env_file: Annotated[

@@ -56,7 +56,7 @@ def report(
         ),
     ] = "key,model",
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"The beginning, {_MOMENTS}.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="The end, likewise.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="The end, in the same form.")] = None,
     key: Annotated[str | None, typer.Option(parser=key_id, metavar="ID", help="Only this key.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Only what was asked of this model.")] = None,

@@ -26,9 +26,11 @@ def export(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="DAY", help="The day behind the last one, likewise. Without it: that is not over."),
+        typer.Option(
+            metavar="DAY", help="The day after the last one, in the same form. Without it: the first that is not over."
+        ),
     ] = None,
-    kind: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="The form of the files.")] = "csv",
+    kind: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="The format of the files.")] = "csv",
     ledger: LedgerOption = None,
     config_file: ConfigOption = None,
 ) -> None:

@@ -6,8 +6,9 @@
 Both raise `ConfigError`, which names every key at fault, its line and the nearest known key.
 """
 
+from crplugins.config.litellm_params import LitellmParams
 from crplugins.config.load import find_config, load_config, parse_config
-from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.models import ModelEntry, ModelInfo
 from crplugins.config.placement import arrange_plugins
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.schema import Config, Guard

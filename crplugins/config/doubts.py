@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo, is_secret
+from crplugins.config.litellm_params import LitellmParams, is_secret
+from crplugins.config.models import ModelEntry, ModelInfo
 from crplugins.config.schema import Config
 
 _ROUTES: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
 
 _DEAR: Final = 0.01
-"""US dollars for a token. The dearest models took 0.0006."""
+"""US dollars for a token. The most expensive models took 0.0006."""
 
 _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),

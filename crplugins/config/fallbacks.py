@@ -63,10 +63,12 @@ class FallbackKeys(Section):
     it so either."""
 
     context_window_fallbacks: NamesByName = Field(default_factory=dict, examples=[[{"*": ["demo/echo"]}]])
-    """The same when a prompt is too long for the model. For a name that stands not here `fallbacks` counts."""
+    """The models that are asked when a prompt is too long for the one that was asked for, in the form of `fallbacks`,
+    which counts for a name that is not here."""
 
     content_policy_fallbacks: NamesByName = Field(default_factory=dict, examples=[[{"*": ["demo/echo"]}]])
-    """The same when a policy of the provider forbids the content. If this is empty, `fallbacks` counts."""
+    """The models that are asked when a policy of the provider forbids the content, in the form of `fallbacks`, which
+    counts if this is empty."""
 
     default_fallbacks: Names = Field(default=(), examples=[["demo/echo"]])
     """The models that are asked for every name that stands not in `fallbacks`."""

@@ -78,14 +78,16 @@ class IdentitySection(Section):
     somebody counts."""
 
     session: Sources = Field(default=("header:x-session-id", "metadata:session_id"), examples=[["header:x-run-id"]])
-    """The same for the session."""
+    """The places for the session: a field of the request, `header:NAME` or `metadata:NAME`. The first that names one
+    counts."""
 
     missing_user: MissingIdentity = Field(default=_RULES.missing_user, examples=["refuse"])
     """A request that names no user: `share` counts all such requests of a key as those of one user, `refuse` answers
     400, `ignore` applies no limit of users to it."""
 
     missing_session: MissingIdentity = Field(default=_RULES.missing_session, examples=["ignore"])
-    """The same for a request that names no session."""
+    """A request that names no session: `refuse` answers 400, `share` counts all such requests of a key as one session,
+    `ignore` applies no limit of sessions to it."""
 
     session_idle_seconds: Annotated[Count, Field(le=_YEAR)] = Field(
         default=_RULES.session_idle_seconds, examples=[3600]

@@ -16,7 +16,8 @@ from crplugins.config.schema import Config, key_problems
 from crplugins.settings.document import YamlDocument, read_document
 from crplugins.settings.environment import Expansion
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
-from crplugins.settings.section import KeyCheck, wrong_values
+from crplugins.settings.reading import KeyCheck
+from crplugins.settings.wrong_values import wrong_values
 
 CONFIG_VARIABLE: Final = "CRPLUGINS_CONFIG"
 DEFAULT_FILE: Final = "gateway.yaml"

@@ -120,7 +120,7 @@ class OtlpSection(Section):
     endpoint: Annotated[str, AfterValidator(_receiver), OneLine] | None = Field(
         default=None, repr=False, examples=["http://collector:4318"]
     )
-    """Its address, to which `/v1/metrics` is added; by default what `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or
+    """The receiver's address, to which `/v1/metrics` is added; by default what `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or
     `OTEL_EXPORTER_OTLP_ENDPOINT` says, else `http://localhost:4318`."""
 
     interval_seconds: Annotated[Number, Field(ge=1, allow_inf_nan=False)] | None = Field(default=None, examples=[15])

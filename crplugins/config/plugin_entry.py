@@ -17,8 +17,9 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin
-from crplugins.settings.errors import did_you_mean, one_line
-from crplugins.settings.section import Section, is_a_name, refusal
+from crplugins.settings.errors import did_you_mean, error_line
+from crplugins.settings.reading import is_a_name
+from crplugins.settings.section import Section, refusal
 
 # Plugins of installed packages, found by the names that the packages declare.
 #
@@ -70,7 +71,7 @@ def _loaded(point: EntryPoint) -> object:
         loaded: object = point.load()
     except (Exception, SystemExit) as error:  # whatever the package's own code raises
         whose = f"the plugin '{point.name}' of {_package(point)}"
-        raise PluginUnavailable(f"{whose} cannot be imported ({one_line(error)})") from None
+        raise PluginUnavailable(f"{whose} cannot be imported ({error_line(error)})") from None
     return loaded
 
 
@@ -122,7 +123,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise refusal(f"there is no module '{error.name}'") from None
     except (Exception, SystemExit) as error:  # whatever the module's own code raises
-        raise refusal(f"the module '{name}' cannot be imported ({one_line(error)})") from None
+        raise refusal(f"the module '{name}' cannot be imported ({error_line(error)})") from None
 
 
 class PluginEntry(Section):
@@ -142,7 +143,7 @@ class PluginEntry(Section):
     """The plugin right outside of which it stands: the name of its class, or what `use` says in another entry."""
 
     after: str | None = Field(default=None)
-    """The plugin right inside of which it stands, likewise; instead of `before`."""
+    """The plugin right inside of which it stands, named in the same way; instead of `before`."""
 
     _word: str | None = PrivateAttr(default=None)
 

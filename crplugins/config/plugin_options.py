@@ -10,7 +10,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from crplugins.core.plugin import Plugin
 from crplugins.settings.errors import Problem, did_you_mean
-from crplugins.settings.section import Number, Whole, wrong_values
+from crplugins.settings.section import Number, Whole
+from crplugins.settings.wrong_values import wrong_values
 
 Parameters = Mapping[str, Parameter]
 

@@ -94,7 +94,7 @@ class RoutingKeys(Section):
     made; by default once. Never more than the budget of retries allows: one in twenty requests and one a second."""
 
     retry_policy: Deferred[RetryPolicySection] | None = None
-    """The same by what went wrong."""
+    """How often the same deployment is asked again, by what went wrong; it comes before `num_retries`."""
 
     cooldown_time: Annotated[Number, Field(ge=0, le=3600)] | None = Field(default=None, examples=[10])
     """Seconds for which a deployment that failed is not asked, by default 4; longer the longer its outage lasts. With 0

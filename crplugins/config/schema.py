@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Secret
 from crplugins.config.answers import AnswerKeys
 from crplugins.config.fallbacks import FallbackKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
+from crplugins.config.litellm_params import LitellmParams
 from crplugins.config.metering import LedgerSection, MetricsSection, PricesSection, UsageSection
-from crplugins.config.models import General, LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.models import General, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
@@ -50,7 +51,7 @@ class Admin(Section):
     """What an operator presents as `Authorization: Bearer`; at least 16 characters. The audit log calls it `admin`."""
 
     tokens: Mapping[OperatorName, OperatorToken] = Field(default_factory=dict, examples=[{"ann": "${ANN_TOKEN}"}])
-    """More of them, by the name under which the audit log knows each."""
+    """More tokens of operators, by the name under which the audit log knows each."""
 
     @property
     def by_name(self) -> Mapping[str, str]:
@@ -90,8 +91,8 @@ class ResponsesSection(Section):
     used. A further one is refused with 503; with 0 all are refused with 400."""
 
     background_seconds: float = Field(default=3600, gt=0, le=86400, examples=[7200])
-    """How long each is waited for. One that has not ended by then, or when the process ends, is recorded with an
-    estimate."""
+    """How long a response in the background is waited for. One that has not ended by then, or when the process ends,
+    is recorded with an estimate."""
 
     @property
     def secrets(self) -> Sequence[str]:

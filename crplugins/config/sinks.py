@@ -46,7 +46,7 @@ class SinkSection(Section):
     """A local file for records that the broker cannot take at the moment; the journals are in its folder."""
 
     max_spooled: Annotated[Whole, Field(gt=0)] = Field(default=_SPOOLED, examples=[10_000_000])
-    """How many records wait there at most, a kilobyte each. Behind them, and 50,000 in the memory of each process,
+    """How many records wait there at most, a kilobyte each. After them, and 50,000 in the memory of each process,
     records are dropped and counted."""
 
 

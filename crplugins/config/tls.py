@@ -16,7 +16,7 @@ class TlsSection(Section):
     """The certificate in PEM, and those that have signed it."""
 
     keyfile: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/etc/ssl/gateway.key"])
-    """Its private key in PEM, if that is not in the same file."""
+    """The private key of `certfile` in PEM, if that is not in the same file."""
 
     keyfile_password: SecretStr | None = Field(default=None, examples=["${TLS_PASSWORD}"])
     """The password of the private key, if it has one."""

@@ -28,12 +28,12 @@ class WebhookSection(Section):
     """Where messages are sent, by POST. It is kept as a secret: with many receivers, whoever knows it may send."""
 
     secret: Annotated[SecretStr, Field(min_length=16), OneLine] = Field(examples=["${WEBHOOK_SECRET}"])
-    """What they are signed with: `whsec_` and base64, or any text of at least 16 characters."""
+    """What messages are signed with: `whsec_` and base64, or any text of at least 16 characters."""
 
     events: Annotated[tuple[EventType, ...], Field(min_length=1)] = Field(
         default=EVENTS, examples=[["budget.threshold", "key.expiring"]]
     )
-    """What it is told of; without it, of all."""
+    """What the receiver is told of; without it, of all."""
 
     budget_thresholds: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(default=(0.8,), examples=[[0.5, 0.9]])
     """The shares of a budget that are `budget.threshold`, each once in a period. All of it is `budget.exhausted`."""

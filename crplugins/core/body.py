@@ -227,10 +227,10 @@ def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] |
 def _regular_members(
     raw: bytes, fields: dict[str, msgspec.Raw], enough: str | None = None
 ) -> dict[str, _Member] | None:
-    """The same for a document as most clients write one: without a blank, or with one behind each colon and comma at
+    """The same for a document as most clients write one: without a blank, or with one after each colon and comma at
     the top. None for another.
 
-    Each key stands there as it is, where the value before it ends, and behind the last value is the end: so there is no
+    Each key stands there as it is, where the value before it ends, and after the last value is the end: so there is no
     key twice, and none with an escape. Where that is known already, the members up to the key `enough` are.
     """
     between = b'": ' if raw.startswith(b'": ', raw.find(b'"', 2)) else b'":'

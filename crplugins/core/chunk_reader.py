@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from crplugins.core.answer_forms import CHUNK, readable_chunk
 from crplugins.core.call_numbers import RepairedCalls, index_of
+from crplugins.core.delta import THOUGHTS
 from crplugins.core.finish_reasons import is_end
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event
-from crplugins.core.wire import THOUGHTS, Choice
+from crplugins.core.wire import Choice
 
 _PIECES: Final = frozenset({"content", "refusal", *THOUGHTS, "arguments", "data", "transcript", "signature"})
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
@@ -61,14 +62,14 @@ class ChunkReader:
         if any(choice.delta is None and choice.message is not None for choice in answer.choices):
             if self._in_messages is None:
                 self._in_messages = not self.spoke
-            if not self._in_messages:  # some servers tell the whole answer behind it
+            if not self._in_messages:  # some servers tell the whole answer after it
                 event = _without_messages(event)
         event = readable_chunk(event)
         choices = () if event.answer is None else event.answer.choices or ()
         return self._with_calls(self._with_one_end(event, choices), choices)
 
     def _with_one_end(self, event: Event, choices: Iterable[Choice]) -> Event:
-        """Some servers say `stop` once more behind `tool_calls`. Clients that believe the last word call no tool."""
+        """Some servers say `stop` once more after `tool_calls`. Clients that believe the last word call no tool."""
         again = False
         for choice in choices:
             if choice.finish_reason == "tool_calls":

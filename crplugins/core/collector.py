@@ -11,7 +11,7 @@ FEW_TASKS: Final = 300
 """A full collection with so many requests running takes some milliseconds."""
 
 LOOK_SECONDS: Final = 15.0
-"""Behind a burst its memory is given back so soon."""
+"""After a burst its memory is given back so soon."""
 
 QUIET_SECONDS: Final = 60.0
 LONGEST_SECONDS: Final = 3600.0

@@ -50,7 +50,7 @@ class Completeness:
         self.lost = False
 
     def see(self, event: Event) -> None:
-        """Note an event. What says nothing behind the end of a choice (Azure's filter results) does not reopen it."""
+        """Note an event. What says nothing after the end of a choice (Azure's filter results) does not reopen it."""
         answer = event.answer
         if answer is None:
             self.done = self.done or event.is_done
@@ -111,7 +111,8 @@ def failure_in(choices: Sequence[Choice] | None) -> GatewayError | None:
     if not choices:
         return no_completion()
     for choice in choices:
-        if choice.error or (choice.finish_reason != "stop" and is_failure(choice.finish_reason)):  # nearly always "stop"
+        reason = choice.finish_reason
+        if choice.error or (reason != "stop" and is_failure(reason)):  # nearly always "stop"
             return broken_off()
     return None
 

@@ -33,9 +33,7 @@ ERROR_CODES: Final = (
     ErrorCode("missing_required_parameter", "400", "invalid_request", "a parameter is missing"),
     ErrorCode("invalid_type", "400", "invalid_request", "a value of another JSON type"),
     ErrorCode("invalid_value", "400", "invalid_request", "a value that is none of those that are taken"),
-    ErrorCode(
-        "unsupported_value", "400", "invalid_request", "a value that this model, or the road to it, does not take"
-    ),
+    ErrorCode("unsupported_value", "400", "invalid_request", "a value that this model or its provider does not take"),
     ErrorCode("invalid_image_url", "400", "invalid_request", "a picture that cannot be downloaded"),
     ErrorCode("*_below_min_value, *_above_max_value", "400", "invalid_request", "a number out of its bounds"),
     ErrorCode("empty_*, *_above_max_length", "400", "invalid_request", "a text or an array of another length"),
@@ -72,7 +70,7 @@ ERROR_CODES: Final = (
     ErrorCode("upstream_unreachable", "502", "upstream_connect", "the provider cannot be reached"),
     ErrorCode("upstream_timeout", "504", "upstream_timeout", "the provider does not answer in time"),
     ErrorCode("upstream_malformed", "502", "upstream_stream_broken", "the provider's answer is no completion"),
-    ErrorCode("upstream_incomplete", "502", "upstream_stream_broken", "the answer broke off; mostly behind a 200"),
+    ErrorCode("upstream_incomplete", "502", "upstream_stream_broken", "the answer broke off; mostly after a 200"),
 )
 """A provider's own code on a 4xx is passed on as it is: `upstream_4xx`, or `upstream_429`."""
 

@@ -18,3 +18,8 @@ class Fact(msgspec.Struct, frozen=True):
 
 def fact(name: str, **values: str | int | float) -> Fact:
     return Fact(name, values)
+
+
+def facts_of(*given: Fact | None) -> tuple[Fact, ...]:
+    """Those that are no None, in their order."""
+    return tuple([each for each in given if each is not None])

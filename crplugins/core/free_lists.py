@@ -54,7 +54,7 @@ async def renew_free_lists() -> None:
 
 async def _renew(make: Callable[[], Any]) -> None:
     made = [make() for _ in range(_MADE // 2)]
-    gaps = list(map(bytes, repeat(_room_of(made[0]), _GAPS)))  # so that what is made next lies behind all of them
+    gaps = list(map(bytes, repeat(_room_of(made[0]), _GAPS)))  # so that what is made next lies after all of them
     made += [make() for _ in range(_MADE // 2)]
     del gaps
     await asyncio.sleep(0)  # until the loop has run the steps, and holds none of them

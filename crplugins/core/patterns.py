@@ -71,7 +71,7 @@ def is_model_name(text: str) -> bool:
 
     A name is written into addresses by providers (`/models/NAME:generateContent`), and a few take a name that looks
     like an address for one. So it has segments of letters, digits and `_ . : + = -`, with the version that Google
-    writes behind an `@` or the `@` that Cloudflare begins with; no scheme, query, fragment, escape, space, backslash or
+    writes after an `@` or the `@` that Cloudflare begins with; no scheme, query, fragment, escape, space, backslash or
     segment of dots alone.
     """
     if len(text) > LONGEST_MODEL or _SCHEME.search(text) is not None:
@@ -93,7 +93,7 @@ _LAST: Final = 1 << 62
 class PatternTable(Generic[T]):
     """Finds the first of many patterns that matches a name, without a look at those that do not.
 
-    What stands before the `*` is looked up by each length that it has in the table, and what stands behind it likewise:
+    What stands before the `*` is looked up by each length that it has in the table, and what stands after it likewise:
     the work depends on how many lengths there are and on how many patterns match, not on how many there are.
 
     Args:

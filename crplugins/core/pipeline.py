@@ -80,7 +80,7 @@ class Pipeline:
     before the body is read, `asking_inside` those that ask after.
 
     Attributes:
-        reads_body_at: the index of the plugin before which the body is read; that behind the last one where the body is
+        reads_body_at: the index of the plugin before which the body is read; that after the last one where the body is
             read for the sake of `reads_usage` alone; None where it is not read.
         reads_texts: a plugin must be shown each chunk of a stream, also where only its text is new.
     """

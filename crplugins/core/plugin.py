@@ -82,7 +82,7 @@ class Plugin:
         return event
 
     def on_end(self, exchange: Exchange) -> Iterable[Event]:
-        """Events to add behind the last one; they pass the plugins further out."""
+        """Events to add after the last one; they pass the plugins further out."""
         return ()
 
     def on_cut(self, exchange: Exchange) -> Iterable[Event]:

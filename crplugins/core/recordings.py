@@ -16,7 +16,7 @@ MOST_FRAMES: Final = 2**17
 """Frames or packets of one recording that are looked at: most of an hour of the shortest that are usual."""
 
 _LEAST_BYTES_PER_SECOND: Final = 1_000
-"""What lies behind these: no encoder of frames is told to take fewer than 8 kbit/s."""
+"""What lies after these: no encoder of frames is told to take fewer than 8 kbit/s."""
 
 _MOST_CHUNKS: Final = 16
 """Chunks of a WAV before the one that says how it is to be decoded."""
@@ -104,7 +104,7 @@ def _frames() -> dict[bytes, tuple[int, float]]:
                     size = samples // 8 * kbits * 1000 // hertz
                     size = (size // 4 + (low >> 1)) * 4 if layer == 1 else size + (low >> 1)
                     found[bytes((first, index << 4 | place << 2 | low))] = (size, samples / hertz)
-    for first in (0xF0, 0xF1, 0xF8, 0xF9):  # ADTS, which says the length of each frame behind these
+    for first in (0xF0, 0xF1, 0xF8, 0xF9):  # ADTS, which says the length of each frame after these
         for third in range(256):
             if (place := third >> 2 & 15) < len(_AAC_HERTZ):
                 found[bytes((first, third))] = (0, 1024 / _AAC_HERTZ[place])
@@ -313,7 +313,7 @@ def _matroska(data: bytes) -> float:
 
 
 def _vint(data: bytes, offset: int, *, marked: bool = False) -> tuple[int, int]:
-    """A number of variable length, and what is behind it. -1 for a size that is left open."""
+    """A number of variable length, and what is after it. -1 for a size that is left open."""
     first = data[offset] if offset < len(data) else 0
     width = 9 - first.bit_length() if first else 1
     value = _big(data[offset : offset + width])

@@ -22,7 +22,7 @@ SHORTEST_SECRET: Final = 8
 
 _REDACTED: Final = "[redacted]"
 
-# Also behind an escape: in JSON that is quoted within a text, a key after a line feed follows the letter n.
+# Also after an escape: in JSON that is quoted within a text, a key after a line feed follows the letter n.
 _START: Final = r"(?:(?<![0-9A-Za-z_])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
 _END: Final = r"(?![0-9A-Za-z_])"
 
@@ -136,7 +136,7 @@ def _key_redacted(match: re.Match[str]) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """An @ behind the host may be the end of a password that is not escaped: only the scheme is shown then."""
+    """An @ after the host may be the end of a password that is not escaped: only the scheme is shown then."""
     scheme, _, rest = url.partition("://")
     netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in rest[len(netloc) :]:

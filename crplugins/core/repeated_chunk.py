@@ -1,6 +1,6 @@
 """RepeatedChunk: a chunk of a stream that comes again with another text, and goes out as it did before.
 
-Nearly every chunk is the one before it but for its text: the same id, the same model, the same null behind it. To
+Nearly every chunk is the one before it but for its text: the same id, the same model, the same null after it. To
 decode each of them, and have every plugin find the same places in it, costs many times what it costs to pass it on. So
 whoever has passed one remembers the bytes around its text, as they came and as they went out.
 """
@@ -63,7 +63,7 @@ def template_of(event: Event) -> Template | None:
 
 
 def _behind(chunk: bytes, keys: tuple[bytes, ...], start: int) -> int:
-    """Where the text begins that has one of these keys, behind its quote; -1 without one."""
+    """Where the text begins that has one of these keys, after its quote; -1 without one."""
     for key in keys:
         if (at := chunk.find(key, start)) >= 0:
             return at + len(key)

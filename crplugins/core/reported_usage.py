@@ -4,6 +4,7 @@ Field types are as lax as providers are (null where OpenAI has an object, floats
 reader would lose the usage of a whole stream over one odd key.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -223,6 +224,14 @@ def read_usage(value: Any) -> ReportedUsage:
     except msgspec.ValidationError:
         named = value if isinstance(value, dict) else {name: getattr(value, name, None) for name in _USAGE_NAMES}
         return struct_of_what_fits(named, ReportedUsage) or ReportedUsage()
+
+
+def changed_counts(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of an event of a stream of Anthropic's, which has those that have changed since the event before it.
+
+    Which these are differs by server: the output alone, all of them, or null and 0 for what has been counted before.
+    """
+    return {name: value for name, value in usage.items() if value}
 
 
 _USAGE_NAMES: Final = ReportedUsage.__struct_fields__

@@ -128,7 +128,7 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
 
 def _check_choices(raw: bytes) -> None:
     """OpenAI's upper bound: an app that has none would generate as many answers as a client writes. Who asks for none
-    at all is told so behind what else is wrong, by a RequestGuard or by the model's server."""
+    at all is told so after what else is wrong, by a RequestGuard or by the model's server."""
     if raw[:1] != b"-" and (len(raw) > len(str(MOST_CHOICES)) or int(raw) > MOST_CHOICES):
         got = one_line(raw.decode(), _SHOWN)
         message = (

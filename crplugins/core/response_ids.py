@@ -53,7 +53,7 @@ class ResponseIds:
     Args:
         find: where responses are kept, by its tag; None for where none are kept any more.
         secrets: the first one signs, and what any has signed is read. Without one, the credential of the gateway at the
-            provider signs, which all its processes have before and behind a restart, and no client.
+            provider signs, which all its processes have before and after a restart, and no client.
         fallback: signs where there is no such credential.
     """
 

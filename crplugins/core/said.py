@@ -7,8 +7,9 @@ names and arguments of tool calls are weighed; ids, roles and the JSON around th
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from crplugins.core.delta import CallPiece, Delta
 from crplugins.core.media import audio_seconds
-from crplugins.core.wire import CallPiece, Choice, Delta
+from crplugins.core.wire import Choice
 
 UNITS: Final = 12
 """Units of weight to a token: with so many, the weights of characters are whole numbers."""

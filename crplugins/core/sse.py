@@ -73,7 +73,7 @@ FEW_BYTES: Final = 2 * MOST_EVENTS
 def first_events(data: bytes) -> tuple[bytes, bytes]:
     """What of `data` is read now and what later: a flood of heartbeats must not hold up the event loop.
 
-    The pieces of an ordinary stream are read at once. Cut is behind a blank line, so that a long event, for whose end
+    The pieces of an ordinary stream are read at once. Cut is after a blank line, so that a long event, for whose end
     a splitter looks, does not come in more pieces than it was sent in.
     """
     if len(data) <= FEW_BYTES or _blank_lines(data) <= MOST_EVENTS:
@@ -272,7 +272,7 @@ def _take_plain(buffer: bytes, events: list[Event]) -> int:
 
 
 def _ends(buffer: bytes, start: int) -> list[int]:
-    """Offsets just behind each blank line, searched from `start`."""
+    """Offsets just after each blank line, searched from `start`."""
     if buffer.find(b"\r") >= 0:  # `in` looks for a number first, and takes eight times as long
         return [blank.end() for blank in _BLANK_LINE.finditer(buffer, start)]
     ends: list[int] = []

@@ -1,7 +1,7 @@
 """Deadlines: how long a deployment may take to answer. The one place that decides it, for every handler.
 
 Three deadlines instead of one: a model may think for minutes before its first word and still be well, while half a
-minute of silence behind that word is a broken stream. A token is something said: no heartbeat, role or byte of
+minute of silence after that word is a broken stream. A token is something said: no heartbeat, role or byte of
 nonsense moves a deadline.
 """
 
@@ -78,7 +78,7 @@ class Deadlines:
 
     def patience(self, *, stream: bool, can_fail_over: bool) -> Patience:
         """The deadlines of a request. `can_fail_over`: another deployment can be asked if this one says nothing."""
-        known = self._patience.get((stream, can_fail_over))  # reckoned with the first request: models are many
+        known = self._patience.get((stream, can_fail_over))  # computed with the first request: models are many
         if known is None:
             known = self._patience[stream, can_fail_over] = self._of(stream=stream, can_fail_over=can_fail_over)
         return known

@@ -52,7 +52,7 @@ class Deployment:
         on_break: what becomes of its streams that break.
         adaptive: requests at once are bounded below the quota's number as its answers say.
         takes_prefill: whether it goes on with an answer whose beginning it is given; None if its provider says.
-        spoken: the protocols that its `model_info` says it has; None if that says nothing.
+        protocols: those that its `model_info` says it has; None if that says nothing.
         only_responses: its `model_info` says that it answers in Responses, in which a chat may be asked too.
         reasons: whether its model can be told how much to think; None if its name says.
     """
@@ -74,7 +74,7 @@ class Deployment:
     on_break: OnBreak = ENDS
     adaptive: bool = False
     takes_prefill: bool | None = None
-    spoken: frozenset[Dialect] | None = None
+    protocols: frozenset[Dialect] | None = None
     only_responses: bool = False
     reasons: bool | None = None
 

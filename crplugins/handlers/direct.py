@@ -121,7 +121,7 @@ class DirectHandler:
         )
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
-        """The upstream's answer to a request about what it keeps. `below` is the path behind its base URL.
+        """The upstream's answer to a request about what it keeps. `below` is the path after its base URL.
 
         Raises `GatewayError` as `answer`.
         """

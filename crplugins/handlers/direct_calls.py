@@ -15,6 +15,7 @@ from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
+from crplugins.handlers.error_bodies import MAX_ERROR_BYTES
 from crplugins.handlers.handler import document_reply, passed_reply, stream_reply
 from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
 from crplugins.handlers.upstream import Upstream
@@ -224,7 +225,7 @@ class DirectCalls:
     async def _refused(self, response: Response) -> GatewayError:
         body = b""
         try:
-            while len(body) < upstream_errors.MAX_ERROR_BYTES and (piece := await response.read()):
+            while len(body) < MAX_ERROR_BYTES and (piece := await response.read()):
                 body += piece
         except HttpError:
             body = b""  # the status alone is enough

@@ -21,7 +21,7 @@ _STORED: Final = frozenset({
 
 
 def asking_query(query: bytes, dialect: Dialect) -> str:
-    """Of a request that asks a model: the pairs that the dialect knows, behind a `?`. So there are few of them."""
+    """Of a request that asks a model: the pairs that the dialect knows, after a `?`. So there are few of them."""
     given = query.split(b"&", _MOST_PAIRS)[:_MOST_PAIRS]
     return _written(pair for pair in dialect.queries if pair in given)
 

@@ -24,6 +24,7 @@ from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
+from crplugins.handlers.error_bodies import error_in_choices
 from crplugins.handlers.http.interface import HttpError, Response
 
 _LINGER_SECONDS: Final = 0.25
@@ -34,7 +35,7 @@ _GRACE_SECONDS = 2.0
 with heartbeats."""
 
 _USAGE_GRACE_SECONDS = 5.0
-"""The same where usage has not come, which is sent behind the finish reason."""
+"""The same where usage has not come, which is sent after the finish reason."""
 
 _MOST_HELD: Final = 20_000
 """Events without a token that are kept for the client until the first one comes. Of many, comments are not."""
@@ -74,7 +75,7 @@ class DirectStream:
         self._spoke = False  # a token came, or an end
         self._ended = False  # every choice came to its end
         self._counted = False  # usage came
-        self._failure: GatewayError | None = None  # raised behind the events that came before it
+        self._failure: GatewayError | None = None  # raised after the events that came before it
         self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
         self._patience = patience
         self._skip_malformed = skip_malformed
@@ -200,7 +201,7 @@ class DirectStream:
             self._close()
 
     def _broken_off(self, cause: HttpError | TimeoutError) -> bytes:
-        """Where a stream breaks behind its last word, its body has ended; elsewhere the failure is raised."""
+        """Where a stream breaks after its last word, its body has ended; elsewhere the failure is raised."""
         if self._state.complete:
             return b""
         if isinstance(cause, TimeoutError):
@@ -260,7 +261,7 @@ class DirectStream:
         return event
 
     def _see_answer(self, event: Event, answer: AnswerFacts) -> bool:
-        """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens behind it."""
+        """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens after it."""
         alive = False
         self._state.see(event)
         if self._state.failed:
@@ -281,7 +282,7 @@ class DirectStream:
         return alive
 
     def _failure_in(self, answer: AnswerFacts) -> GatewayError:
-        if (error := upstream_errors.error_in_choices(answer)) is not None:
+        if (error := error_in_choices(answer)) is not None:
             return upstream_errors.refusal_in_stream(error, self._deployment, self._secrets)
         cause = "its finish_reason is a failure, it calls a tool without a name, or its end came before a reason"
         return upstream_errors.cut_short(self._deployment, cause)
@@ -315,7 +316,7 @@ class DirectStream:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
     def _end(self, events: list[Event], own_mark: Event | None = None) -> list[Event]:
-        """What ends the answer behind these events: a reason for each choice that never had one, and the end mark, in
+        """What ends the answer after these events: a reason for each choice that never had one, and the end mark, in
         protocols without one that of the stream itself."""
         ends = self._missing_ends(events) if self._state.open else []
         mark = self._dialect.closing_mark() or own_mark
@@ -328,7 +329,7 @@ class DirectStream:
         return [event for event in ends if event is not None]
 
     def _see_error(self, event: Event) -> None:
-        """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
+        """Before the first token an error is a status, after it an event of ours. No plugin sees the upstream's."""
         error = self._dialect.error_in(event)
         self._failure = upstream_errors.refusal_in_stream(error, self._deployment, self._secrets)
         self._last_count = None if event.answer is None else event.answer.counted

@@ -42,7 +42,7 @@ _FILTERED_CODES: Final = frozenset(
      "moderation_blocked", "guardrail_violation", "cyber_policy", "bio_policy"}
 )  # fmt: skip
 _FILTERED_BY: Final = "sensitivecontentdetected"
-"""What stands in Volcengine's codes, behind the kind of the content: `InputTextSensitiveContentDetected`."""
+"""What stands in Volcengine's codes, after the kind of the content: `InputTextSensitiveContentDetected`."""
 
 
 @cache  # compiled with the first one that is asked about

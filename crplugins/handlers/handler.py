@@ -40,11 +40,11 @@ class Keeper(Protocol):
     def place(self) -> ResponsesPlace: ...
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
-        """The provider's answer to a request about one. `below` is the path behind its base URL."""
+        """The provider's answer to a request about one. `below` is the path after its base URL."""
 
 
 def keeps(handler: Handler) -> TypeGuard[Keeper]:
-    """Whether it is a `Keeper`. `isinstance` would ask a handler for its `place`, which has to be reckoned."""
+    """Whether it is a `Keeper`. `isinstance` would ask a handler for its `place`, which has to be computed."""
     return hasattr(handler, "forward")
 
 
@@ -66,10 +66,10 @@ _STREAM_HEADERS: Final = (
 )
 
 
-def check_dialect(exchange: Exchange, body: Body, spoken: Collection[Dialect] = (CHAT,)) -> None:
+def check_dialect(exchange: Exchange, body: Body, dialects: Collection[Dialect] = (CHAT,)) -> None:
     """Raise `GatewayError` 404 for a request in another dialect than a handler speaks."""
     dialect = exchange.upstream_dialect
-    if dialect not in spoken:
+    if dialect not in dialects:
         raise not_spoken(exchange.requested_model or body.get("model", str) or "", dialect.path)
 
 

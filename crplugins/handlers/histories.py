@@ -15,7 +15,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, COMPACT, COUNT_TOKENS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, object_of, objects_of
-from crplugins.handlers.spoken import IdForm
+from crplugins.handlers.protocols import IdForm
 
 Fields = dict[str, Any]
 

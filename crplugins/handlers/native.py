@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.spoken import ANTHROPICS, RESPONSES_ALONE, Spoken
+from crplugins.handlers.protocols import ANTHROPICS, RESPONSES_ALONE, DialectSet
 
 
 class Native:
@@ -20,18 +20,18 @@ class Native:
     Args:
         own: asks the provider in its own protocols.
         other: has litellm translate.
-        spoken: these protocols.
+        protocols: those in which `own` is asked.
     """
 
-    def __init__(self, own: Handler, other: Handler, spoken: Spoken = ANTHROPICS) -> None:
+    def __init__(self, own: Handler, other: Handler, protocols: DialectSet = ANTHROPICS) -> None:
         self._own: Final = own
         self._other: Final = other
-        self._spoken: Final = spoken
+        self._protocols: Final = protocols
         self._stack = AsyncExitStack()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         dialect = exchange.upstream_dialect
-        return await (self._own if dialect in self._spoken else self._other).answer(exchange, body)
+        return await (self._own if dialect in self._protocols else self._other).answer(exchange, body)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

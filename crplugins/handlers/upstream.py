@@ -252,7 +252,7 @@ def _in_responses_alone(deployment: Deployment, environ: Mapping[str, str]) -> U
     if deployment.provider not in _SELF_HOSTED:
         return None
     is_said = model.startswith(RESPONSES_MARK) or deployment.only_responses
-    if not is_said and (deployment.spoken is not None or not is_responses_alone(model)):
+    if not is_said and (deployment.protocols is not None or not is_responses_alone(model)):
         return None
     upstream = _self_hosted(deployment, deployment.provider, model, environ)
     return upstream if is_said or is_openai(upstream) else None
@@ -265,7 +265,7 @@ def is_responses_alone(model: str) -> bool:
 
 def may_be_responses_alone(deployment: Deployment, upstream: Upstream, kind: HandlerKind) -> bool:
     """Whether it is for each request to say, as it names the model of OpenAI's, and litellm is there to translate."""
-    is_any = kind == "auto" and "*" in deployment.model and deployment.spoken is None
+    is_any = kind == "auto" and "*" in deployment.model and deployment.protocols is None
     return is_any and is_openai(upstream) and litellm_is_installed()
 
 

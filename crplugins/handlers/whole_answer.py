@@ -10,12 +10,13 @@ import msgspec
 
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
+from crplugins.core.errors_in_answers import error_in_answer
 from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
-from crplugins.core.told_errors import told_error
 from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.error_bodies import NO_STATUS, read_error, read_refusal, status_of, with_told_wait
 from crplugins.handlers.faults_of_requests import status_by_words
 from crplugins.handlers.http.interface import Response
 
@@ -27,7 +28,7 @@ _MEDIA_TYPES: Final = frozenset({
 
 
 _PADDING: Final = bytes(range(0x21))
-"""Blanks and control characters, NUL among them, behind a document."""
+"""Blanks and control characters, NUL among them, after a document."""
 
 
 class WholeAnswers:
@@ -41,7 +42,7 @@ class WholeAnswers:
         """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded, in words that its clients can read.
 
         Without a choice it is none, and its facts have none where the model has failed, or where there is no message,
-        such as in a chunk of a stream. Comments before the document and bytes behind it are taken off: clients read it
+        such as in a chunk of a stream. Comments before the document and bytes after it are taken off: clients read it
         up to its end.
         """
         document = dialect.document(without_comments(body).rstrip(_PADDING))
@@ -73,11 +74,11 @@ class WholeAnswers:
         document = _json_in(body)
         if (failed := _failed_choice(document)) is not None:
             error = {"error": failed.get("error")}
-            return self.refuse(upstream_errors.status_of(error), encoded(error), headers)
-        status = upstream_errors.status_of(document)
-        if status == upstream_errors.NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
-            status = status_by_words(status, upstream_errors.read_error(body), status)
-        if status == upstream_errors.NO_STATUS and not _has_error(document):
+            return self.refuse(status_of(error), encoded(error), headers)
+        status = status_of(document)
+        if status == NO_STATUS and error_in_answer(body) is not None:  # with a code of its own, and words
+            status = status_by_words(status, read_error(body), status)
+        if status == NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
         return self.refuse(status, body, headers)
 
@@ -85,8 +86,8 @@ class WholeAnswers:
         """The refusal in `body`, the answer of an upstream with `status` or an equal one."""
         return upstream_errors.upstream_refusal(
             status,
-            upstream_errors.read_refusal(body),
-            upstream_errors.with_told_wait({name.lower(): value for name, value in headers.items()}, body),
+            read_refusal(body),
+            with_told_wait({name.lower(): value for name, value in headers.items()}, body),
             deployment=self._deployment,
             secrets=self._secrets,
         )

@@ -100,7 +100,7 @@ class Place(msgspec.Struct, frozen=True):
         homes: those in which it stands.
         when: whether the configuration asks for it in a home.
         anywhere: what it does is the same whatever stands further in, so a named middleware may be added in any order.
-        innermost: stands behind one's own plugins too.
+        innermost: stands after one's own plugins too.
     """
 
     plugins: tuple[str, ...]
@@ -136,9 +136,9 @@ PLACES: Final[Sequence[Place]] = (
     Place(("crplugins.homes.vllm:VllmRoutes",), making.vllm_routes, frozenset({"vllm"})),
     Place(("crplugins.homes.litellm_proxy.routes:LitellmRoutes",), making.litellm_routes, frozenset({"litellm_entry"})),
     Place(("crplugins.plugins.usage:Usage",), making.usage),
-    # Behind Usage, so that what is refused leaves a record; before the body is read, so that it costs no memory.
+    # Inside Usage, so that what is refused leaves a record; before the body is read, so that it costs no memory.
     Place(("crplugins.plugins.admission:Admission",), making.admission, _EVERYWHERE, _if_admission),
-    # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
+    # Inside Usage, because it has the body read: a body that is refused for itself leaves a record too.
     Place(("crplugins.homes.litellm_proxy.entry:ProxyModelNames",), making.model_names, frozenset({"litellm_entry"})),
     Place(
         ("crplugins.plugins.guard.plugin:RequestGuard",),

@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.completeness import failure_in
+from crplugins.core.delta import Delta
 from crplugins.core.exchange import Exchange
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
-from crplugins.core.wire import Choice, Delta
+from crplugins.core.wire import Choice
 from crplugins.handlers.litellm.finish import failed
 from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.usage import fields_of, note_provider, plain, usages_of_choice

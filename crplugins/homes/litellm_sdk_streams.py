@@ -164,9 +164,7 @@ def _closed(wrapper: Any) -> None:
 
 
 def _extend(kind: type[Any], name: str, after: Callable[[Any], None]) -> None:
-    original = getattr(kind, name, None)
-    if original is None:  # before 1.100 litellm's wrapper had no `close`
-        return
+    original = getattr(kind, name)
 
     @functools.wraps(original)
     def extended(self: Any, *args: Any, **kwargs: Any) -> Any:

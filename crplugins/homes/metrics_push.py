@@ -26,7 +26,7 @@ from crplugins.core.waiting import stopped
 from crplugins.homes.metrics import Scraper
 from crplugins.plugins.metrics.directory import shared_directory
 from crplugins.plugins.metrics.otlp import MetricsSource, messages
-from crplugins.settings.errors import one_line
+from crplugins.settings.errors import error_line
 
 try:
     from opentelemetry import trace
@@ -180,7 +180,7 @@ class MetricsPush(Shared, Plugin):
             await self._scraper.refresh()
             failure = await in_daemon_thread(self._send, exporter, instance)
         except Exception as error:  # a folder that is gone, a collector of somebody else's
-            failure = one_line(error)
+            failure = error_line(error)
         self._scraper.metrics.note_push(delivered=failure is None)
         if failure is not None and not self._failing:
             logger.error(

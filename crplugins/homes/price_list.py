@@ -10,7 +10,7 @@ from crplugins.handlers.deployment import Deployment, Routes
 
 
 class PriceList:
-    """The price of a model; of several deployments with its name the dearest, and none if any of them has none.
+    """The price of a model; of several deployments with its name the highest, and none if any of them has none.
 
     Whichever deployment answers, a budget has then reserved enough, and none answers whose price nobody knows.
 

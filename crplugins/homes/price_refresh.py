@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from crplugins.core.daemon_thread import in_daemon_thread
+from crplugins.core.waiting import stopped
 from crplugins.metering.listed_prices import ListedPrices, NewList, NoPriceList
 
 logger = logging.getLogger("crplugins.pricing")
@@ -54,7 +54,4 @@ class PriceRefresh:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await stopped(self._task)

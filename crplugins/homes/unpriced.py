@@ -70,6 +70,6 @@ _CURE: Final = "give the price in model_info (input_cost_per_token, output_cost_
 
 
 def _named(found: Sequence[tuple[str, bool]]) -> str:
-    named = [whose + " (shadow)" * shadow for whose, shadow in found[:_MOST_NAMED]]
+    named = [f"{whose} (shadow)" if shadow else whose for whose, shadow in found[:_MOST_NAMED]]
     more = len(found) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")

@@ -154,7 +154,7 @@ def _document(path: Path) -> YamlDocument:
 
 
 def _empty_keys(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """`keys:` with nothing behind it would let everybody in, as no `keys` at all does."""
+    """`keys:` with nothing after it would let everybody in, as no `keys` at all does."""
     if "keys" in data and data["keys"] is None:
         yield Problem(("keys",), "must not be empty")
 

@@ -22,8 +22,9 @@ from crplugins.keys.secrets import Digester, format_hash, parse_hash
 from crplugins.keys.values import Moment, NullIsNothing, Text
 from crplugins.settings.building import Deferred
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
+from crplugins.settings.reading import try_section
 from crplugins.settings.secret_text import sendable
-from crplugins.settings.section import Flag, refusal, try_section
+from crplugins.settings.section import Flag, refusal
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)\}|os\.environ/([A-Za-z_]\w*)", re.ASCII)
 
@@ -44,13 +45,13 @@ class NewKey(PolicySection):
     """What a new key may be given; its secret is made for it."""
 
     not_before: Moment | None = Field(default=None, examples=["2026-01-01"])
-    """Its beginning (UTC)."""
+    """When the key begins (UTC)."""
 
     expires: Moment | None = Field(default=None, examples=["2027-01-01"])
-    """Its end (UTC)."""
+    """When the key ends (UTC)."""
 
     disabled: Flag = Field(default=False, examples=[True])
-    """Whether it is refused until it is enabled."""
+    """Whether the key is refused until it is enabled."""
 
 
 class _SecretFields(NullIsNothing):
@@ -82,7 +83,7 @@ class _SecretFields(NullIsNothing):
     def _is_hash(cls, text: str | None, info: ValidationInfo) -> str | None:
         found = parse_hash(text or "")
         if found is None:
-            raise refusal("must be sha256: or hmac-sha256: with 64 hexadecimal digits behind it")
+            raise refusal("must be sha256: or hmac-sha256: with 64 hexadecimal digits after it")
         reading: Reading | None = info.context
         if reading is not None and found[0] == "hmac-sha256" != reading.digester.scheme:
             raise refusal("hmac-sha256 needs the pepper it was made with, and there is none")

@@ -90,7 +90,7 @@ def open_store(
 
 def _store(source: Mapping[str, Any], environ: _Environ) -> KeyStore:
     from crplugins.keys.sections import FileSource, SqlSource
-    from crplugins.settings.section import read_section
+    from crplugins.settings.reading import read_section
 
     kind = _kind(source)
     if kind == "file":
@@ -127,7 +127,7 @@ def _kind(spec: Any) -> str | None:
 
 def _open_list(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.sections import ListSource
-    from crplugins.settings.section import read_section
+    from crplugins.settings.reading import read_section
 
     return InlineKeys(read_section(ListSource, spec, path).keys, path=(*path, "keys"))
 
@@ -135,7 +135,7 @@ def _open_list(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> Ke
 def _open_file(spec: Mapping[str, Any], environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.file import FileKeys
     from crplugins.keys.sections import FileSource
-    from crplugins.settings.section import read_section
+    from crplugins.settings.reading import read_section
 
     file = read_section(FileSource, spec, path)
     return FileKeys(file.file, digester=Digester(file.pepper), environ=environ, audit=file.audit)
@@ -144,7 +144,7 @@ def _open_file(spec: Mapping[str, Any], environ: _Environ, path: KeyPath) -> Key
 def _open_sql(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.sections import SqlSource
     from crplugins.keys.sql import SqlKeys
-    from crplugins.settings.section import read_section
+    from crplugins.settings.reading import read_section
 
     sql = read_section(SqlSource, spec, path)
     digester = Digester(sql.pepper)
@@ -160,7 +160,7 @@ def _open_sql(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> Key
 def _open_jwt(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.jwt import JwtKeys, read_settings
     from crplugins.keys.sections import JwtSource
-    from crplugins.settings.section import read_section
+    from crplugins.settings.reading import read_section
 
     return JwtKeys(read_settings(read_section(JwtSource, spec, path).jwt, (*path, "jwt")))
 

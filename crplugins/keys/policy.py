@@ -138,13 +138,13 @@ class PolicySection(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
     id: Name = Field(examples=["team-a"])
-    """The key's name for good, in records, metrics and limits."""
+    """The key's name in records, metrics and limits, which cannot be changed."""
 
     team: Name | None = Field(default=None, examples=["search"])
     """The team it belongs to."""
 
     owner: Text | None = Field(default=None, examples=["ann"])
-    """Who answers for it."""
+    """Who is responsible for it."""
 
     tags: Tags = Field(default_factory=dict, examples=[{"env": "prod"}])
     """Labels of yours, which records carry."""
@@ -156,11 +156,11 @@ class PolicySection(NullIsNothing):
     """Whether a request for another name is only counted and logged, and let through."""
 
     weight: Annotated[Count, Field(le=1000)] = Field(default=1, examples=[3])
-    """Its share of a limit for which requests of several keys wait: with 3 it is served three times as much as a key
-    with 1."""
+    """The key's share of a limit for which requests of several keys wait: with 3 it is served three times as much as a
+    key with 1."""
 
     admin: Flag = Field(default=False, examples=[True])
-    """Whether it is an operator's: it opens the routes of LiteLLM's proxy and of vLLM that clients may not use."""
+    """Whether the key is an operator's: it opens the routes of LiteLLM's proxy and of vLLM that clients may not use."""
 
     aliases: Annotated[Mapping[str, Any], AfterValidator(read_aliases)] = Field(
         default_factory=dict, examples=[{"fast": "gpt-4o-mini"}]

@@ -14,7 +14,8 @@ from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.keys.secrets import mint_secret
 from crplugins.keys.store import ChangeRefused, KeyStore
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean
-from crplugins.settings.section import Section, read_section
+from crplugins.settings.reading import read_section
+from crplugins.settings.section import Section
 
 _NOT_FOR_NEW: Final = KeyEntry.known_keys() - NewKey.known_keys()
 
@@ -89,7 +90,7 @@ class KeyService:
     async def update(self, key_id: str, patch: Mapping[str, Any]) -> Key:
         """The key with `patch` in its words, as RFC 7396 merges JSON: null takes a word away, a mapping is merged.
 
-        `patch` holds words of a `NewKey` but for its id, which is the key's name for good. Raises `ConfigError`.
+        `patch` holds words of a `NewKey` but for its id, which cannot be changed. Raises `ConfigError`.
         """
         refused = [Problem((name,), "cannot be changed") for name in patch if name == "id" or name in _NOT_FOR_NEW]
         if problems := refused or [*_unknown(patch, NewKey)]:

@@ -22,7 +22,7 @@ from crplugins.ledger.rows import EVERY_COLUMN, Row, read_rows
 
 _BATCH: Final = 500
 _QUARTER: Final = 0.25e-6
-"""Seconds. SQLite cuts a moment behind the microsecond and PostgreSQL rounds it, and a float may be a little below."""
+"""Seconds. SQLite cuts a moment after the microsecond and PostgreSQL rounds it, and a float may be a little below."""
 
 
 _SUMS: Final = ("day", *DIMENSIONS, *MEASURES)

@@ -81,7 +81,7 @@ async def first_day(reader: LedgerReader) -> date | None:
 
 
 def last_whole_day(now: datetime) -> date:
-    """The day behind the last one that is over and recorded."""
+    """The day after the last one that is over and recorded."""
     return (now - SETTLED).astimezone(UTC).date()
 
 

@@ -153,7 +153,7 @@ async def drop_month(connection: AsyncConnection, before: datetime) -> str | Non
     return None
 
 
-async def said_of(connection: AsyncConnection) -> tuple[str, bool]:
+async def partition_status(connection: AsyncConnection) -> tuple[str, bool]:
     """How the ledger is divided, for an operator, and whether records will find their place."""
     partitioned = await is_partitioned(connection)
     if partitioned is None:

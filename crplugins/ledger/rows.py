@@ -24,7 +24,7 @@ async def read_rows(
     """Slices of the requests that began at `since` or later and before `until`, both with a zone.
 
     Each has the values of `columns`, which begin with `started_at` and `request_id`: moments in UTC, `stream` as a
-    bool, `tags` as JSON. A record that is added meanwhile is found if its request began behind what was read already.
+    bool, `tags` as JSON. A record that is added meanwhile is found if its request began after what was read already.
     Raises the errors of `LedgerDatabase.fetch`.
     """
     if tuple(columns[:2]) != _ORDER:

@@ -121,10 +121,9 @@ class Availability:
 
 
 class CircuitBreaker:
-    """Opens after some failures in a row, then lets one attempt through at a time until one succeeds.
+    """Opens after `FAILURES` in a row, then lets one attempt through at a time until one succeeds.
 
     Args:
-        failures: in a row, that open it.
         first, longest: seconds until the first attempt and, doubling with each that fails, at most.
         clock: monotonic seconds.
     """
@@ -132,12 +131,11 @@ class CircuitBreaker:
     def __init__(
         self,
         *,
-        failures: int = FAILURES,
         first: float = FIRST_SECONDS,
         longest: float = LONGEST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most, self._first, self._longest = failures, first, longest
+        self._first, self._longest = first, longest
         self._clock = clock
         self._failures = 0
         self._pause = first
@@ -176,7 +174,7 @@ class CircuitBreaker:
         self._failures += 1
         if self._attempting:
             self._pause = min(2 * self._pause, self._longest)
-        elif self._attempt_at is not None or self._failures < self._most:
+        elif self._attempt_at is not None or self._failures < FAILURES:
             return
         self._attempting = False
         self._attempt_at = self._clock() + self._pause

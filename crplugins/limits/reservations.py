@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self, cast
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.processes import is_one_of_several
 from crplugins.core.shared import Shared
+from crplugins.core.waiting import stopped
 from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore, unix_milliseconds
 from crplugins.limits.queues import LimitQueues
@@ -216,10 +217,7 @@ class LiveReservations:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await stopped(self._task)
 
     async def _renew(self) -> None:
         while True:

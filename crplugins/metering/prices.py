@@ -6,13 +6,14 @@ A key may end with the number of input tokens above which it holds, and with the
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from crplugins.core.off_peak import read_off_peak
-from crplugins.core.usage import OFF_PEAK, Price, pico_usd
+from crplugins.core.usage import OFF_PEAK, Price
+from crplugins.metering.fees import charges_without_tokens, price_without_tokens, unit_prices, with_fees
+from crplugins.metering.rates import read_rate
 
 _FIELDS: Final[Mapping[str, str]] = {
     "input_cost_per_token": "input",
@@ -46,15 +47,11 @@ _PARTS: Final[Mapping[str, Sequence[str]]] = {
 
 _PARTS_OF_OUTPUT: Final = tuple(part for part, wholes in _PARTS.items() if "output" in wholes)
 
-# The tier stands behind the threshold in most keys, before it in a few.
+# The tier stands after the threshold in most keys, before it in a few.
 _KEY: Final = re.compile(
     rf"({'|'.join(sorted(_FIELDS, key=len, reverse=True))})"
     r"(?:_(?!above_)([a-z]+))?(?:_above_(\d+)(k?)_tokens)?(?:_([a-z]+))?"
 )
-_OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|query|request|video)")
-
-_ANSWERS: Final = frozenset({None, "chat", "completion", "responses"})
-"""The modes in which a second is one of the answer, and not of recorded speech."""
 
 _WRITE_NOTHING: Final = frozenset({"embedding", "moderation", "rerank"})
 """The modes without output that is charged."""
@@ -70,23 +67,8 @@ _NO_TIERS: Final = frozenset({"decisions"})
 # The higher price of these providers begins at the threshold itself, not above it.
 _FROM_THRESHOLD: Final = frozenset({"xai"})
 
-MOST_USD: Final = 1_000
-"""For one token, second, page or search. More is a mistake, and would not fit into the books."""
-
 _CHARACTERS_PER_TOKEN: Final = 4
 """Google's own rule for models that it prices by characters, whose usage has tokens."""
-
-_SIZES: Final = ("low", "medium", "high")
-_SEARCHES_LITTLE: Final = frozenset({"perplexity"})
-"""The size of a search context is `low` here if nobody names one, and `medium` elsewhere."""
-_GOOGLE: Final = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
-
-_UPLIFTS: Final[Mapping[str, str]] = {
-    "regional_processing_uplift_multiplier_eu": "eu",
-    "regional_processing_uplift_multiplier_us": "us",
-    "fedramp_uplift_multiplier": "fedramp",
-    "regional_endpoint_uplift_multiplier": "regional",
-}
 
 _Steps = dict[int, dict[str, int]]
 """By the number of input tokens above which they hold: prices by the fields of `Price`."""
@@ -98,7 +80,7 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
     None where the price of input or output is unknown, and where both are free because something else than tokens is
     charged.
 
-    Raises ValueError for a rate that is not a number, negative, or above `MOST_USD`.
+    Raises ValueError for a rate that `read_rate` refuses.
     """
     ranges = rates.get("tiered_pricing")
     if ranges:
@@ -110,11 +92,11 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
             if alternatives := _alternatives(tiers, price, listed):
                 price = replace(price, alternatives=alternatives)
             price = _with_off_peak(price, rates)
-        if price is None or (listed is None and _charges_otherwise(rates, price)):
-            return _otherwise(rates)
-    if price is not None and not (price.input or price.output) and (units := _units(rates)):
+        if price is None or (listed is None and charges_without_tokens(rates, price)):
+            return price_without_tokens(rates)
+    if price is not None and not (price.input or price.output) and (units := unit_prices(rates)):
         price = replace(price, **units, source="config" if listed is not None else price.source)
-    return None if price is None else _with_fees(price, rates)
+    return None if price is None else with_fees(price, rates)
 
 
 def _tiers(rates: Mapping[str, Any]) -> dict[str, _Steps]:
@@ -130,14 +112,14 @@ def _tiers(rates: Mapping[str, Any]) -> dict[str, _Steps]:
             continue
         above = int(match[3]) * (1000 if match[4] else 1) - inclusive if match[3] else 0
         steps = tiers.setdefault(_TIERS.get(tier, tier), {})
-        steps.setdefault(above, {})[_FIELDS[match[1]]] = _pico_usd(key, rate)
+        steps.setdefault(above, {})[_FIELDS[match[1]]] = read_rate(key, rate)
     return tiers
 
 
 def _per_character(rates: Mapping[str, Any]) -> dict[str, int]:
     keys = {"input": "input_cost_per_character", "output": "output_cost_per_character"}
     known = {
-        field: _CHARACTERS_PER_TOKEN * _pico_usd(key, rates[key])
+        field: _CHARACTERS_PER_TOKEN * read_rate(key, rates[key])
         for field, key in keys.items()
         if rates.get(key) is not None and rates.get(f"{field}_cost_per_token") is None
     }
@@ -150,23 +132,8 @@ def _without_text(rates: Mapping[str, Any]) -> dict[str, int]:
     if mode in _WRITE_NOTHING:
         return {"output": 0}
     if mode in ("image_generation", "image_edit") and pictures is not None:
-        return {"output": _pico_usd("output_cost_per_image_token", pictures)}
+        return {"output": read_rate("output_cost_per_image_token", pictures)}
     return {}
-
-
-def _pico_usd(key: str, rate: Any) -> int:
-    """YAML reads `2e-7` as text, so text is taken too."""
-    try:
-        number = Decimal(str(rate))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or number < 0:
-        raise ValueError(f"{key}: {rate!r} is no price in US dollars")
-    if number > MOST_USD:
-        raise ValueError(
-            f"{key}: {rate!r} is more than {MOST_USD} US dollars for one; a price of a million is divided by 1,000,000"
-        )
-    return pico_usd(number)
 
 
 def _at(steps: _Steps, listed: Price | None) -> Price | None:
@@ -269,38 +236,6 @@ def _with_off_peak(price: Price, rates: Mapping[str, Any]) -> Price:
     return replace(price, off_peak=hours, alternatives=(*price.alternatives, (OFF_PEAK, cheaper)))
 
 
-def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:
-    """The price with what is charged besides tokens, as far as it is in `rates`."""
-    fees: dict[str, Any] = {}
-    if (rate := rates.get("input_cost_per_request")) is not None:
-        fees["request"] = _pico_usd("input_cost_per_request", rate)
-    if rates.get("mode") == "rerank" and (rate := rates.get("input_cost_per_query")) is not None:
-        fees["request"] = _pico_usd("input_cost_per_query", rate)  # of Cohere's, up to 100 documents
-    sizes = _searches(rates.get("search_context_cost_per_query"))
-    provider = rates.get("litellm_provider")
-    if sizes:
-        usual = "low" if provider in _SEARCHES_LITTLE else "medium"
-        fees["web_search"] = sizes.get(usual, max(sizes.values()))
-        unit = rates.get("web_search_billing_unit", "per_prompt" if provider in _GOOGLE else "per_query")
-        fees["searches_together"] = unit == "per_prompt"
-    factors = _factors(rates)
-    if not (fees or factors or price.alternatives):
-        return price
-    alternatives = {name: replace(alternative, **fees) for name, alternative in price.alternatives}
-    if len(set(sizes.values())) > 1:
-        alternatives |= {size: replace(price, **{**fees, "web_search": fee}) for size, fee in sizes.items()}
-    return replace(price, **fees, factors=factors or price.factors, alternatives=tuple(alternatives.items()))
-
-
-def _factors(rates: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    """Anthropic's surcharges for fast answers and for regions; OpenAI's and Google's for regions, see `in_region`."""
-    entry = rates.get("provider_specific_entry")
-    known = {**entry} if isinstance(entry, Mapping) else {}
-    known |= {region: rates[key] for key, region in _UPLIFTS.items() if key in rates}
-    found = ((str(name), factor) for name, factor in known.items() if isinstance(factor, int | float))
-    return tuple((name, round(factor * 1000)) for name, factor in found)
-
-
 def in_region(price: Price, region: str | None) -> Price:
     """The price at a deployment in this region (`eu`, `us`, `fedramp` of OpenAI's, `regional` of Google's Vertex)."""
     factor = dict(price.factors).get(region) if region is not None else None
@@ -315,15 +250,6 @@ def _scaled(price: Price, thousandths: int) -> Price:
     return replace(price, **_fields(scaled), above=above, alternatives=alternatives)
 
 
-def _searches(rates: Any) -> dict[str, int]:
-    """What a search of the web costs by the size of its context."""
-    key = "search_context_cost_per_query"
-    if isinstance(rates, Mapping):
-        found = {size: rates.get(f"search_context_size_{size}") for size in _SIZES}
-        return {size: _pico_usd(key, rate) for size, rate in found.items() if rate is not None}
-    return {} if rates is None else {"medium": _pico_usd(key, rates)}
-
-
 def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> Price | None:
     """`tiered_pricing`: a full list of prices for each range of input tokens; the last one has no upper end."""
     common = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
@@ -335,47 +261,3 @@ def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> 
     if not known or len(known) < len(prices):
         return None
     return replace(known[0][1], above=tuple(known[:0:-1]))
-
-
-def _otherwise(rates: Mapping[str, Any]) -> Price | None:
-    """The price of a model that is charged by something else than tokens; None where that is nothing that we count."""
-    units = _units(rates)
-    return Price(0, 0, **units) if any(units.values()) else _per_second(rates)
-
-
-def _units(rates: Mapping[str, Any]) -> dict[str, Any]:
-    """The prices of pictures, characters and seconds of a recording, by the fields of `Price`.
-
-    The table has the price of a second on both sides of some models, which is charged once.
-    """
-    mode, found = rates.get("mode"), dict[str, Any]()
-    for field, modes, keys in _UNITS:
-        if mode in modes:
-            given = [_pico_usd(key, rates[key]) for key in keys if rates.get(key) is not None]
-            if given:
-                found[field] = next(filter(None, given), 0)
-    return found
-
-
-_UNITS: Final = (
-    ("picture", (None, "image_generation", "image_edit"), ("output_cost_per_image", "input_cost_per_image")),
-    ("character", ("audio_speech",), ("input_cost_per_character",)),
-    ("recorded_second", ("audio_transcription",), ("input_cost_per_second", "output_cost_per_second")),
-)
-"""Where each is charged, and what its price is called."""
-
-
-def _per_second(rates: Mapping[str, Any]) -> Price | None:
-    """The price of a model that is charged by the time that an answer takes."""
-    if rates.get("mode") not in _ANSWERS:
-        return None
-    for key in ("cost_per_second", "input_cost_per_second", "output_cost_per_second"):
-        if rates.get(key) is not None:
-            return Price(0, 0, second=_pico_usd(key, rates[key]))
-    return None
-
-
-def _charges_otherwise(rates: Mapping[str, Any], price: Price) -> bool:
-    if price.input or price.output or (rates.get("mode") == "rerank" and rates.get("input_cost_per_query") is not None):
-        return False
-    return any(_OTHER_UNIT.search(key) and isinstance(rate, int | float) and rate > 0 for key, rate in rates.items())

@@ -22,7 +22,7 @@ TOKENS_PER_REQUEST: Final = 4
 """What surrounds the messages. That around each message is about as long as the JSON around it."""
 
 MOST_PARTS: Final = 1000
-"""Parts of all messages that are looked at; no provider takes so many. What is behind them counts as text."""
+"""Parts of all messages that are looked at; no provider takes so many. What is after them counts as text."""
 
 
 class Prompt(msgspec.Struct, frozen=True):

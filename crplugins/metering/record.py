@@ -44,7 +44,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         asked_ms: after how long it asked the first of its limits; None if it has none.
         queued_ms: how long it waited for limits that were used up.
         admitted_ms: after how long the plugins had let it through; None if they did not.
-        settled_ms: after how long what it had reserved was settled, a little behind its last byte.
+        settled_ms: after how long what it had reserved was settled, a little after its last byte.
         expected_input_tokens: what was reserved for the prompt; None where no limit counts tokens, here and below.
         output_limit: how long the client lets all answers together be; None, too, if it says nothing.
         choices: how many answers it asks for.

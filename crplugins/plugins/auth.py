@@ -111,7 +111,7 @@ class Auth(Plugin):
     def _refusal(self, exchange: Exchange, reason: AuthReason, error: GatewayError) -> GatewayError:
         self.refusals[reason] += 1
         REFUSED.set(exchange, reason)
-        logger.warning("request %s refused: %s", exchange.id, reason)
+        logger.warning("request %s refused: API key %s", exchange.id, reason)
         return error
 
     async def __aenter__(self) -> Self:

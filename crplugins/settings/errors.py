@@ -29,7 +29,7 @@ class Problem(msgspec.Struct, frozen=True):
         return ": ".join(part for part in (place, format_path(self.path), self.message) if part)
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """What somebody else's code has raised, for a sentence of ours."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 

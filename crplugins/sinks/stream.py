@@ -45,7 +45,7 @@ class RecordStream(Outbox):
         broker: where records are published.
         spool: a file for those that wait; journals are in its folder. By default `crplugins-kafka.db` or
             `crplugins-redis.db` in the current one.
-        most_spooled: how many may wait there. Behind them and `queue_size` in memory records are dropped.
+        most_spooled: how many may wait there. After them and `queue_size` in memory records are dropped.
         options: those of `Outbox`.
     """
 
@@ -78,6 +78,6 @@ class RecordStream(Outbox):
 def _message(line: bytes) -> RecordMessage | None:
     try:
         return message_of(line)
-    except msgspec.DecodeError as error:  # nothing of ours: it would stop all that come behind it
+    except msgspec.DecodeError as error:  # nothing of ours: it would stop all that come after it
         logger.error("a record that waited on disk cannot be read, and is left out: %s", error)
         return None

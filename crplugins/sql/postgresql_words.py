@@ -1,4 +1,4 @@
-"""What may stand behind the question mark of a PostgreSQL URL: the words of libpq and of Prisma.
+"""The query parameters of a PostgreSQL URL: those of libpq and of Prisma.
 
 Hosts of PostgreSQL give out URLs for other drivers than ours, which is asyncpg. Each of their words is here:
 translated, known to change nothing, or refused by its name before anything is connected.
@@ -133,13 +133,13 @@ def _read(words: Words, name: str, value: str) -> Words:
 
 def _refusal(name: str) -> str:
     if _NO_DIFFERENCE.get(name) and name not in _INSTEAD:
-        return f"must not have '{name}' behind the question mark with another value than {_NO_DIFFERENCE[name][0]}"
+        return f"must not have '{name}' in its query with another value than {_NO_DIFFERENCE[name][0]}"
     if name in _INSTEAD:
-        return f"must not have this '{name}' behind the question mark: {_INSTEAD[name]}"
+        return f"must not have this '{name}' in its query: {_INSTEAD[name]}"
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) is None:  # may be a part of something else
-        return "has something behind the question mark that is no word of libpq's"
+        return "has a query parameter that libpq does not have"
     known = difflib.get_close_matches(name, KNOWN, n=1)
-    return f"must not have '{name}' behind the question mark" + (f", did you mean '{known[0]}'?" if known else "")
+    return f"must not have '{name}' in its query" + (f", did you mean '{known[0]}'?" if known else "")
 
 
 def _for_driver(words: Words, name: str, value: str) -> Words:
@@ -150,14 +150,14 @@ def _for_driver(words: Words, name: str, value: str) -> Words:
 
 def _require_file(name: str, value: str) -> None:
     if not Path(value).is_file():
-        raise ValueError(f"has '{name}' behind the question mark, which names no file that is here")
+        raise ValueError(f"has '{name}' in its query, which names no file that is here")
 
 
 def _sslmode(words: Words, name: str, value: str) -> Words:
     if value not in SSL_MODES:
         raise ValueError(f"must have '{name}' be one of {', '.join(SSL_MODES)}")
     if words.driver.get("sslmode", value) != value:
-        raise ValueError("has 'ssl' and 'sslmode' behind the question mark, which are the same")
+        raise ValueError("has 'ssl' and 'sslmode' in its query, which are the same")
     return _for_driver(words, "sslmode", value)
 
 
@@ -239,14 +239,12 @@ KNOWN: Final = tuple(sorted({*_DRIVERS_OWN, *_READERS, *_NO_DIFFERENCE, *_CACHES
 def _checked(words: Words) -> Words:
     mode = words.driver.get("sslmode")
     if words.system_certificates and mode not in (None, "verify-full"):
-        raise ValueError("has sslrootcert=system behind the question mark, which needs sslmode=verify-full")
+        raise ValueError("has sslrootcert=system in its query, which needs sslmode=verify-full")
     given = words.system_certificates or "sslrootcert" in words.driver
     if mode in _VERIFYING and not given and not _usual_certificate():
-        raise ValueError(
-            f"has sslmode={mode} behind the question mark, which needs sslrootcert=FILE or sslrootcert=system"
-        )
+        raise ValueError(f"has sslmode={mode} in its query, which needs sslrootcert=FILE or sslrootcert=system")
     if words.direct_tls and mode not in ("require", *_VERIFYING) and not words.system_certificates:
-        raise ValueError("has sslnegotiation=direct behind the question mark, which needs sslmode=require or more")
+        raise ValueError("has sslnegotiation=direct in its query, which needs sslmode=require or more")
     return words
 
 

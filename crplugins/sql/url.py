@@ -43,9 +43,9 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
 
     Attributes:
         database: SQLite's file, or the name of the database in PostgreSQL.
-        uri: of SQLite with `uri=true`: the words behind the question mark, which are SQLite's own; else None.
+        uri: of SQLite with `uri=true`: the query parameters, which are SQLite's own; else None.
         hosts: of PostgreSQL, as in the URL: one, or several with commas between.
-        words: what stood behind the question mark of a URL of PostgreSQL.
+        words: the query parameters of a URL of PostgreSQL.
     """
 
     backend: Backend
@@ -91,7 +91,7 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
                 raise ModuleNotFoundError(text, name=name)
 
     def __str__(self) -> str:
-        """Without the password, and without what stood behind the question mark."""
+        """Without the password, and without the query."""
         if self.backend == "sqlite":
             return f"sqlite:///{self.database}"
         user = f"{self.user}{':***' if self.password else ''}@" if self.user else ""
@@ -101,9 +101,9 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
 def read_database_url(text: str) -> DatabaseUrl:
     """The database of `sqlite:///gw.db` (three slashes: relative) or `postgresql://user:password@host/db?sslmode=require`.
 
-    What may stand behind the question mark: `crplugins/sql/postgresql_words.py`.
+    The query parameters that may stand in it: `crplugins/sql/postgresql_words.py`.
 
-    Raises `ValueError`, whose text names a word behind the question mark and has no other part of the URL: it may
+    Raises `ValueError`, whose text names a query parameter and has no other part of the URL: it may
     contain a password.
     """
     text = without_final_newline(text)
@@ -133,7 +133,7 @@ def _sqlite(parts: Mapping[str, str | None]) -> DatabaseUrl:
         raise ValueError("must name a file: every connection would have a memory database of its own")
     query = dict(parse_qsl(parts["query"] or ""))
     if query and "uri" not in query:  # with uri=true they are SQLite's own
-        raise ValueError("must end with the name of the file: SQLite takes no words behind a question mark")
+        raise ValueError("must end with the name of the file: SQLite takes no query parameters")
     uri = query.pop("uri", None)
     return DatabaseUrl("sqlite", database, None if uri is None else MappingProxyType(query))
 
@@ -158,7 +158,7 @@ def _pairs(query: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, value in parse_qsl(query):  # a word without a value is one that is not given, as in libpq
         if name in found and name != "host":
-            raise ValueError(f"has '{name}' twice behind the question mark")
+            raise ValueError(f"has '{name}' twice in its query")
         found[name] = f"{found[name]},{value}" if name in found else value
     return MappingProxyType(found)
 

@@ -34,7 +34,7 @@ class Script:
 
     Faults, after k writes (k frames unless `write` is a number): `cut_after` ends the body cleanly (a chunked body
     looks complete, one with a length does not), `close_after` closes the connection in the middle of the body,
-    `reset_after` drops it with RST, `stall_after` sends nothing more until the client goes. Behind k frames,
+    `reset_after` drops it with RST, `stall_after` sends nothing more until the client goes. After k frames,
     `malformed_after` puts one of broken JSON and goes on, and `error_after` puts an error, which ends the stream.
     `refuse_connection` resets before any answer. `refuse_stream_options=400` (or 422) refuses a request that has
     `stream_options` with an error that names it, and answers others.

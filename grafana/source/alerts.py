@@ -156,7 +156,7 @@ def provider_alerts() -> list[Alert]:
         Alert("CrpluginsStreamsBreak", "ticket", "10m",
               f"{rescued} / ({streams} > 0) > 0.05\nand {rescued} > 0.01",
               "the streams of {{ $labels.model }} break",
-              "{{ $value | humanizePercentage }} of them in 15m broke behind their first token and were taken over by "
+              "{{ $value | humanizePercentage }} of them in 15m broke after their first token and were taken over by "
               "another deployment, which costs the tokens of both."),
         Alert("CrpluginsMalformedEvents", "ticket", "10m",
               f"{share(left_out, calls_of)} > 0.01\nand {left_out} > 0.005",

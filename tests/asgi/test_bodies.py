@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from crplugins.asgi import bodies as response
+from crplugins.asgi import documents
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core import sse
 from crplugins.core.errors import internal_error
@@ -345,7 +345,7 @@ async def test_a_rewriter_that_fails_on_a_document_makes_it_a_500() -> None:
 async def test_a_document_past_the_limit_is_unseen_or_refused(
     monkeypatch: pytest.MonkeyPatch, base: type[Watcher], body: bytes | None
 ) -> None:
-    monkeypatch.setattr(response, "MAX_DOCUMENT_BYTES", 20)
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 20)
     answer = await drive(behind(App(DOCUMENT[:30], DOCUMENT[30:], content_type=JSON), watcher := base()), body=ASK)
     if body is None:
         assert answer.status == 500

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from crplugins.core.delta import Delta
 from crplugins.core.said import Said, weight
 from crplugins.core.sse import Splitter
-from crplugins.core.wire import Choice, Delta
+from crplugins.core.wire import Choice
 from crplugins.testing.cassettes import Cassette, load_cassettes
 
 CUTS: Final = (0.25, 0.5, 0.75, 1.0)

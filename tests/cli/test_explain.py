@@ -82,12 +82,12 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("deadlines", True, DEADLINES),
         ("retries", True, RETRIES),
-        ("on_break", True, "error: a stream that breaks behind its first token ends with an error"),
+        ("on_break", True, "error: a stream that breaks after its first token ends with an error"),
         ("price", True, NO_PRICE),
         ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("deadlines", True, DEADLINES),
         ("retries", True, RETRIES),
-        ("on_break", True, "error: a stream that breaks behind its first token ends with an error"),
+        ("on_break", True, "error: a stream that breaks after its first token ends with an error"),
         ("price", True, NO_PRICE),
     ])  # fmt: skip
 

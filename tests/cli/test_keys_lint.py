@@ -54,7 +54,7 @@ def test_a_file_is_searched_for_everything(command, tmp_path, monkeypatch):
         ("duplicate", "plain", "keys.yaml, line 6", "it has the id of the key in keys.yaml, line 2"),
         ("ending", "plain", "keys.yaml, line 6", "it expired on 2026-05-01T00:00:00Z"),
         ("no_live_secret", "gone", "keys.yaml, line 7", "it has no live secret; disable it if that is meant"),
-        ("entry", "broken", "keys.yaml, line 8", "hash: must be sha256: or hmac-sha256: with 64 hexadecimal digits behind it"),
+        ("entry", "broken", "keys.yaml, line 8", "hash: must be sha256: or hmac-sha256: with 64 hexadecimal digits after it"),
         ("entry", "unset", "keys.yaml, line 9", "secret: the environment variable NOT_SET_ANYWHERE is not set"),
         ("entry", "", "keys.yaml, line 10", "must be a mapping, not text"),
     ])  # fmt: skip

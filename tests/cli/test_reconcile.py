@@ -8,13 +8,13 @@ import shlex
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
 import sqlalchemy
 
-from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway.app import Gateway
 from crplugins.ledger.database import LedgerDatabase
@@ -22,7 +22,6 @@ from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.reconcile.compare import CAUSES, EXPLAINED
 from crplugins.metering import record
 from tests.conftest import CHECKOUT, serving
-from tests.keys.conftest import NOW
 from tests.ledger.conftest import NOON, make_record, settled
 from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401
 
@@ -135,19 +134,9 @@ def costs_json(log):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(in_process):
     """Exit code, stdout, stderr of `crplugins reconcile ARGUMENTS` on 2026-06-01 at noon."""
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["crplugins", "reconcile", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+    return partial(in_process, "reconcile")
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import asyncio
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from crplugins.cli.app import run as run_command
 from crplugins.ledger.ledger import Ledger
 from tests.keys.conftest import NOW
 from tests.ledger.conftest import make_record, settled
@@ -30,20 +30,10 @@ def blockbuster():
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(in_process, tmp_path):
     """Exit code, stdout, stderr of `crplugins replay ARGUMENTS` with the file new.yaml."""
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "new.yaml").write_text(FILE)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["crplugins", "replay", "--config", "new.yaml", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+    return partial(in_process, "replay", "--config", "new.yaml")
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ import io
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 
-from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger import waiting
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.spool import SpoolFile
-from tests.keys.conftest import NOW
 from tests.ledger.conftest import NOON, make_record, settled
 from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401
 
@@ -59,19 +58,9 @@ def blockbuster():
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(in_process):
     """Exit code, stdout, stderr of `crplugins usage ARGUMENTS` on 2026-06-01 at noon."""
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["crplugins", "usage", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+    return partial(in_process, "usage")
 
 
 @pytest.fixture

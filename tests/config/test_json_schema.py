@@ -1,6 +1,8 @@
 """The JSON schema explains every key, takes what the gateway takes, and says no where a key or its form is wrong."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ def test_every_key_is_explained(schema: dict[str, Any]) -> None:
     ]
     assert len(properties) > 200
     assert [(section, key) for section, key, form in properties if not ({"description", "$ref"} & form.keys())] == []
+
+
+def descriptions(document: Any) -> Iterator[str]:
+    for value in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        yield from descriptions(value)
+    if isinstance(document, dict) and isinstance(told := document.get("description"), str):
+        yield told
+
+
+def test_every_explanation_is_understood_alone(schema: dict[str, Any]) -> None:
+    """An editor shows one by itself, without those of the keys before it."""
+    found = {*descriptions(schema)}
+    assert len(found) > 200
+    assert [told for told in found if re.match(r"(The same|Likewise|More of them|Its|It|They)\b", told)] == []
 
 
 def test_every_example_and_every_block_of_a_page_is_valid(judge: jsonschema.Draft7Validator) -> None:

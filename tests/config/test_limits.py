@@ -14,7 +14,7 @@ from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, BudgetSection
 from crplugins.keys.secrets import Digester
 from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules, SessionLimits
 from crplugins.settings.errors import ConfigError
-from crplugins.settings.section import wrong_values
+from crplugins.settings.wrong_values import wrong_values
 from tests.config.conftest import Load, Refuse
 
 

@@ -102,8 +102,9 @@ def test_every_parameter_litellm_knows_passes_as_no_misspelling(monkeypatch):
     from litellm.types.utils import all_litellm_params
 
     from crplugins.config.litellm.reading import LitellmReading
-    from crplugins.config.models import LitellmParams, ModelInfo
-    from crplugins.settings.section import KeyCheck
+    from crplugins.config.litellm_params import LitellmParams
+    from crplugins.config.models import ModelInfo
+    from crplugins.settings.reading import KeyCheck
 
     check = KeyCheck()
     names = {*GenericLiteLLMParams.model_fields, *LiteLLMParamsTypedDict.__annotations__, *all_litellm_params}

@@ -5,8 +5,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from crplugins.core.delta import Delta
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen, read_answer
+from crplugins.core.wire import AnswerFacts, Choice, Misshapen, read_answer
 
 
 def read(**fields: Any) -> AnswerFacts:

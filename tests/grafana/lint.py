@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
-from crplugins.plugins.metrics.series import REASONS
+from crplugins.plugins.metrics.bundles import REASONS
 from crplugins.plugins.metrics.table import TTFT_BUCKETS
 from grafana.source.specs import SPECS
 from tests.grafana import promql

@@ -7,9 +7,10 @@ import pytest
 
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.error_bodies import read_error
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.failures import kind_of, remedy_of
-from crplugins.handlers.upstream_errors import read_error, upstream_refusal
+from crplugins.handlers.upstream_errors import upstream_refusal
 from crplugins.handlers.whole_answer import WholeAnswers
 from crplugins.testing import Script
 from tests.handlers.routing.books import books

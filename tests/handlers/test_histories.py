@@ -7,16 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.handlers.test_spoken import KEY, SECRET
 
 from crplugins import Gateway
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from crplugins.handlers.histories import fitted
-from crplugins.handlers.spoken import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm
+from crplugins.handlers.protocols import CLAUDES, MISTRALS, OPENAIS, OPENAIS_IN_RESPONSES, IdForm
 from crplugins.handlers.translation.responses_request import sealed
 from crplugins.testing import FakeProvider, Script
 from tests.conftest import serving
-from tests.handlers.test_spoken import KEY, SECRET
 
 KIMIS = "functions.Bash:0"
 GEMINIS = "call_1__thought__" + "Q" * 300 + "=="

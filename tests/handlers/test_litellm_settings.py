@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.config.models import LitellmParams
+from crplugins.config.litellm_params import LitellmParams
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.handlers.litellm_settings import headers_in, is_setting
 

@@ -8,7 +8,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.handlers.demo import DemoHandler
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.loading import Loading, Missing
-from crplugins.handlers.routing.failures import fails_over
+from crplugins.handlers.routing.failures import remedy_of
 from tests.litellm_setup import Asked
 
 DEPLOYMENT = Deployment("m", "demo/echo")
@@ -30,14 +30,14 @@ async def test_one_that_cannot_be_loaded_is_unreachable_for_all_who_wait_so_that
     loading.failed(ImportError("no module named litellm"))
     for refusal in await asyncio.gather(*asked):
         assert (refusal.status, refusal.error.code) == (502, "upstream_unreachable")
-        assert fails_over(refusal)
+        assert remedy_of(refusal) == "another"
 
 
 async def test_one_that_loads_for_ever_is_a_503_with_retry_after_which_a_fallback_may_answer():
     refusal = await Asked(Loading(DEPLOYMENT, wait_seconds=0)).refusal()
     assert (refusal.status, refusal.error.type, refusal.error.code) == (503, "server_error", "model_loading")
     assert (b"retry-after", b"5") in refusal.headers
-    assert fails_over(refusal)
+    assert remedy_of(refusal) == "another"
 
 
 async def test_one_that_is_not_installed_is_refused_at_once_and_sdks_do_not_ask_again():
@@ -45,7 +45,7 @@ async def test_one_that_is_not_installed_is_refused_at_once_and_sdks_do_not_ask_
     assert (refusal.status, refusal.error.code) == (503, "model_not_installed")
     assert refusal.error.message.endswith(" needs litellm")
     assert (b"x-should-retry", b"false") in refusal.headers
-    assert fails_over(refusal)
+    assert remedy_of(refusal) == "another"
 
 
 async def test_a_client_that_leaves_waits_no_longer():

@@ -132,7 +132,7 @@ def test_litellm_translates_where_nothing_but_responses_is_served(
     model: str, base: str | None, spoken: frozenset[Dialect] | None, is_alone: bool
 ) -> None:
     provider = model.partition("/")[0] if "/" in model else "openai"
-    deployment = Deployment("m", model, api_base=base, provider=provider, spoken=spoken)
+    deployment = Deployment("m", model, api_base=base, provider=provider, protocols=spoken)
     native = native_upstream(deployment, "auto", {})
     assert (native is not None) is is_alone
     if native is not None:

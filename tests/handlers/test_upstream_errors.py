@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from crplugins.handlers.error_bodies import read_error, read_refusal, status_of, with_told_wait
 from crplugins.handlers.faults_of_requests import is_too_long
-from crplugins.handlers.upstream_errors import read_error, read_refusal, scrub, status_of, with_told_wait
+from crplugins.handlers.upstream_errors import scrub
 from crplugins.testing import Script
 from tests.gateway_setup import UPSTREAM_KEY
 

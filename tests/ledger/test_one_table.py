@@ -10,7 +10,7 @@ from crplugins.ledger import one_table
 from crplugins.ledger.database import MIGRATIONS, VERSION_TABLE, LedgerDatabase
 from crplugins.ledger.errors import LinesRefused
 from crplugins.ledger.one_table import CannotDivide, divide
-from crplugins.ledger.partitions import CUTOVER, said_of
+from crplugins.ledger.partitions import CUTOVER, partition_status
 from crplugins.ledger.question import Question
 from crplugins.ledger.schema import metadata
 from crplugins.sql.engine import make_engine
@@ -170,7 +170,7 @@ async def test_a_process_that_is_killed_before_the_end_loses_no_record_and_check
         await database.insert([line(at("2026-07-01"))])
     assert not isinstance(refused.value, LinesRefused)
     async with engine.connect() as connection:
-        said, good = await said_of(connection)
+        said, good = await partition_status(connection)
     assert (good, "run crplugins usage partition" in said) == (False, True)
     await divide(engine, NOW, 2)
     await database.insert([line(at("2026-07-01"))])

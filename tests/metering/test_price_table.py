@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from crplugins.config.models import LitellmParams, region_of
+from crplugins.config.litellm_params import LitellmParams
+from crplugins.config.models import region_of
 from crplugins.core.units import Units
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.listed_prices import installed_prices

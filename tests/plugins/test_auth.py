@@ -196,7 +196,7 @@ async def test_refusals_are_counted_by_reason_and_logged_with_the_request_and_no
     ):
         answer = await drive(guard, headers=headers)
     assert auth.refusals == {"missing": 1, "disabled": 1, "unknown": 2}
-    assert caplog.messages[-1] == f"request {answer.headers['x-request-id']} refused: unknown"
+    assert caplog.messages[-1] == f"request {answer.headers['x-request-id']} refused: API key unknown"
     assert caplog.records[-1].levelname == "WARNING"  # which a gateway shows by default
     assert SECRET not in caplog.text
     assert "sk-wrong" not in caplog.text

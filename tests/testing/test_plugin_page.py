@@ -16,6 +16,7 @@ from crplugins import Gateway, Plugin, PluginMiddleware
 from crplugins.config import arrange_plugins, parse_config
 from crplugins.core.plugin import Plugin as Base
 from crplugins.testing import FakeProvider, PluginContract, Script, drive
+from tests.documents.pages import text_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE = (EXAMPLES.parent / "crplugins" / "testing" / "README.md").read_text()
@@ -102,15 +103,20 @@ def test_every_hook_and_every_need_has_its_row() -> None:
     assert {cells[0].strip("`") for cells in rows("need")} == set(Base.__annotations__)
 
 
-def test_the_order_is_that_of_a_gateway_with_everything(tmp_path: Path) -> None:
-    line = next(line for line in PAGE.splitlines() if line.startswith("[Tracing]"))
-    words = {"tracing": True, "metrics": {"token": None}, "server": {"access_log": True}}
+@pytest.mark.parametrize("page", ["crplugins/testing/README.md", "crplugins/plugins/README.md"])
+def test_the_order_is_that_of_a_gateway_with_everything(page: str, tmp_path: Path) -> None:
+    """In brackets those that a configuration has to ask for."""
+    listed = re.search(r"^```\n(\[Tracing\].*?)```$", text_of(page), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    words = {"tracing": True, "metrics": {"token": None, "otlp": True}, "server": {"access_log": True}}
     admin = {"keys": {"file": str(tmp_path / "keys.yaml")}, "admin": {"token": "admin-token-0123456789"}}
-    config = parse_config(words | admin)
+    told = {"webhooks": [{"url": "https://hooks.example.com", "secret": "s" * 32}]}
+    quotas = {"limits": {"per_deployment": {"requests_per_minute": 5}}}
+    config = parse_config(words | admin | told | quotas)
     names = [plugin.name for plugin in Gateway.from_config(config).plugins]
-    assert line.replace("[", "").replace("]", "").split() == names
+    assert listed[1].replace("[", "").replace("]", "").split() == names
     optional = set(names) - {plugin.name for plugin in Gateway().plugins}
-    assert set(re.findall(r"\[(\w+)\]", line)) == optional
+    assert set(re.findall(r"\[(\w+)\]", listed[1])) == optional
 
 
 def test_the_yaml_is_a_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from crplugins.cli.keys.make import disable, enable, import_, new, revoke, rotat
 from crplugins.cli.keys.show import list_, show
 
 keys = typer.Typer(
-    name="keys", help="Make, show, change, rotate and end keys.", no_args_is_help=True, rich_markup_mode=None
+    name="keys", help="Create, show, change, rotate and revoke keys.", no_args_is_help=True, rich_markup_mode=None
 )
 keys.command("new")(new)
 keys.command("list")(list_)

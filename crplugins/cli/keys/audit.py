@@ -21,7 +21,9 @@ def audit(
     ] = None,
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only changes by this one.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="7d, 24h, or a date such as 2027-01-31.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="The end, which is outside.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The end, in the same form; it is not included.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_ENTRIES, help="How many, the newest.")] = 100,
     source: SourceOption = None,
     pepper_env: PepperOption = None,

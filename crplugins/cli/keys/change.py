@@ -44,7 +44,7 @@ def update(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any other word of a key: weight=3, aliases.fast=gpt-4o-mini, limits.burst.requests_per_minute=10, "
+            help="Any other field of a key: weight=3, aliases.fast=gpt-4o-mini, limits.burst.requests_per_minute=10, "
             "on_disconnect=drain, admin=true; may be repeated.",
         ),
     ] = None,

@@ -41,7 +41,7 @@ from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.document import read_document
 from crplugins.settings.environment import Expansion
 from crplugins.settings.errors import KeyPath, Problem, format_path
-from crplugins.settings.section import try_section
+from crplugins.settings.reading import try_section
 
 SHORTEST: Final = 24
 """Characters. Below it a secret of the usual alphabets has less than some 120 random bits."""

@@ -112,7 +112,7 @@ def new(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print its secret.
+    """Create a key and print its secret.
 
     The secret is the last line of stdout, and is shown nowhere else.
     """

@@ -170,13 +170,17 @@ def _details(key: dict[str, Any]) -> Table:
     return table
 
 
+def _named(name: str, *, shadow: bool) -> str:
+    return f"{name} (shadow)" if shadow else name
+
+
 def _limits(levels: CallerLimits) -> Table:
     table = Table("limit", "of", "used", "remaining", "amount", "free again", title="limits", title_justify="left")
     for limit in levels.limits:
         models = f", {', '.join(limit.models)}" if limit.models else ""
         reset = "" if not limit.reset_seconds else f"in {timedelta(seconds=math.ceil(limit.reset_seconds))}"
         table.add_row(
-            limit.name + " (shadow)" * limit.shadow,
+            _named(limit.name, shadow=limit.shadow),
             f"{limit.scope} {limit.owner}{models}",
             f"{limit.used}",
             f"{limit.remaining}",
@@ -186,7 +190,7 @@ def _limits(levels: CallerLimits) -> Table:
     for budget in levels.budgets:
         name = "budget" if budget.period == "total" else f"budget per {budget.period}"
         table.add_row(
-            name + " (shadow)" * budget.shadow,
+            _named(name, shadow=budget.shadow),
             f"{budget.scope} {budget.owner}",
             f"{budget.spent_usd:g} USD",
             f"{budget.remaining_usd:g} USD",

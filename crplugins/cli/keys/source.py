@@ -208,17 +208,21 @@ def key_id(text: str) -> str:
     return text
 
 
-IdOption = Annotated[str, typer.Option("--id", parser=key_id, metavar="ID", help="The key's name for good.")]
+IdOption = Annotated[
+    str, typer.Option("--id", parser=key_id, metavar="ID", help="The key's id, which cannot be changed.")
+]
 IdArgument = Annotated[str, typer.Argument(parser=key_id, metavar="ID", help="The key's id.")]
 TeamOption = Annotated[str | None, typer.Option(help="The team it belongs to.")]
-OwnerOption = Annotated[str | None, typer.Option(help="Who answers for it.")]
+OwnerOption = Annotated[str | None, typer.Option(help="Who is responsible for it.")]
 TagOption = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label of yours; may be repeated.")]
 ModelOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A model it may call, wildcards allowed; may be repeated. Without: all."),
+    typer.Option(
+        metavar="NAME", help="A model it may call, wildcards allowed; may be repeated. A new key without one: all."
+    ),
 ]
-ExpiresOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its end, such as 2027-01-01 (UTC).")]
-NotBeforeOption = Annotated[str | None, typer.Option(metavar="DATE", help="Its beginning.")]
+ExpiresOption = Annotated[str | None, typer.Option(metavar="DATE", help="When the key ends, such as 2027-01-01 (UTC).")]
+NotBeforeOption = Annotated[str | None, typer.Option(metavar="DATE", help="When the key begins, in the same form.")]
 LimitOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND=N", help=f"A limit; may be repeated. Kinds: {', '.join(LIMIT_KEYS)}."),
@@ -242,11 +246,12 @@ ShadowOption = Annotated[
 ]
 
 PriorityOption = Annotated[
-    Priority | None, typer.Option(help="Whose requests are refused first when the gateway is full. Without: normal.")
+    Priority | None, typer.Option(help="Whose requests are refused first when the gateway is full. A new key: normal.")
 ]
 
 AdminOption = Annotated[
-    bool, typer.Option("--admin", help="It opens the routes of LiteLLM's proxy and of vLLM that clients may not use.")
+    bool,
+    typer.Option("--admin", help="The key opens the routes of LiteLLM's proxy and of vLLM that clients may not use."),
 ]
 
 

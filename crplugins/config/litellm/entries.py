@@ -8,7 +8,8 @@ import msgspec
 from crplugins.config.litellm.draft import Draft, listed, mapping, says_yes
 from crplugins.config.litellm.table import UNKNOWN, UNKNOWN_PARAMETER, KeyFate, key_table
 from crplugins.config.litellm.unserved import ENVIRONMENT, MODES, why_unserved
-from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.litellm_params import LitellmParams
+from crplugins.config.models import ModelEntry, ModelInfo
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.errors import KeyPath, did_you_mean, nearest
 

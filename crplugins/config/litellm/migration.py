@@ -100,7 +100,7 @@ def _literal(match: re.Match[str], reading: LitellmReading) -> str:
     """What `environment_variables` says, or the reference. A text that looks like one is escaped."""
     if match[1] not in reading.variables:
         return match[0]
-    said = reading.said_of(match[1])
+    said = reading.renamed_variable(match[1])
     return said if said is not None else without_final_newline(reading.variables[match[1]]).replace("${", "$${")
 
 

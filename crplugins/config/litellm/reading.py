@@ -72,7 +72,7 @@ class LitellmReading(Draft):
         if messages:
             self.warn(("include",), "; ".join(messages), "counts in part")
 
-    def said_of(self, variable: str) -> str | None:
+    def renamed_variable(self, variable: str) -> str | None:
         """What `environment_variables` has for a variable, if that is the name of another one."""
         text = str(self.section("environment_variables").get(variable))
         return f"${{{text.removeprefix(LITELLM_PREFIX)}}}" if text.startswith(LITELLM_PREFIX) else None

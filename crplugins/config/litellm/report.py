@@ -11,12 +11,13 @@ from crplugins.config.litellm.keys.group import KeyFateKind
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
 from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
-from crplugins.config.models import LitellmParams, ModelEntry
+from crplugins.config.litellm_params import LitellmParams
+from crplugins.config.models import ModelEntry
 from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.document import YamlDocument
 from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_path
-from crplugins.settings.section import is_a_name
+from crplugins.settings.reading import is_a_name
 
 _OURS: Final = KeyFate("honoured", "a key of ours")
 _DEFAULT: Final = KeyFate(
@@ -45,7 +46,7 @@ class KeyRow:
 def rows_of(document: YamlDocument, reading: LitellmReading, problems: Sequence[Problem] = ()) -> list[KeyRow]:
     """A row for each key of the file, at any depth. `problems` are what is wrong with it, at their places."""
     fates = _Fates(reading, problems)
-    return [row for path, value in _keys(document.data) for row in [fates.row(path, value, document)]]
+    return [fates.row(path, value, document) for path, value in _keys(document.data)]
 
 
 def totals(rows: Sequence[KeyRow]) -> dict[str, int]:
@@ -185,7 +186,7 @@ def _members(value: Any) -> Iterable[tuple[str | int, Any]]:
 
 
 def _may_be_a_secret(path: KeyPath, value: Any) -> bool:
-    """Whether the name of a key may be a secret, behind which a colon was forgotten."""
+    """Whether the name of a key may be a secret, after which a colon was forgotten."""
     if value is not None or not isinstance(path[-1], str) or is_a_name(path[-1]):
         return False
     return key_table().find(*_place_in_table(path)) is None

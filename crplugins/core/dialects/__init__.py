@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from crplugins.core.dialects.audio import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 from crplugins.core.dialects.chat import CHAT
 from crplugins.core.dialects.compact import COMPACT
 from crplugins.core.dialects.completions import COMPLETIONS
@@ -27,7 +28,6 @@ from crplugins.core.dialects.messages import MESSAGES
 from crplugins.core.dialects.moderations import MODERATIONS
 from crplugins.core.dialects.rerank import RERANK
 from crplugins.core.dialects.responses import RESPONSES
-from crplugins.core.dialects.spoken import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 __all__ = [
     "ALL", "BY_NAME", "CHAT", "COMPACT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "IMAGE_EDITS",

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crplugins.core.body import Body
+from crplugins.core.delta import Delta
 from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.lenient_json import (
@@ -23,7 +24,7 @@ from crplugins.core.lenient_json import (
 )
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.sse import Event, done_event
-from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen
+from crplugins.core.wire import AnswerFacts, Choice, Misshapen
 
 
 class _Choice(msgspec.Struct):

@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from crplugins.core.delta import Delta
 from crplugins.core.dialects.dialect import Dialect, typed_frame
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.sse import Event
 from crplugins.core.units import NO_UNITS, Units
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastMadeFacts, MadeFacts, Misshapen
+from crplugins.core.wire import AnswerFacts, Choice, LastMadeFacts, MadeFacts, Misshapen
 
 ANSWERED: Final = Choice(0, "stop")
 """The one choice of an answer that says nothing in tokens."""

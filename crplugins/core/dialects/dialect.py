@@ -40,7 +40,7 @@ class Dialect:
 
     Attributes:
         name: what records and metrics call the endpoint.
-        path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
+        path: what the paths of its requests end with: `/chat/completions`, after `/v1` or whatever stands there.
         other_paths: what else they may end with, the version included.
         default_model: whom a request without a model means; "" where it must name one.
         prompt: the members of a request that the provider reads as input.
@@ -68,7 +68,7 @@ class Dialect:
             `model`: a list of names, or of objects with a `model`.
         own_fallbacks: the protocol itself has `fallbacks` among them, with the word "default" for those that its
             provider chooses.
-        queries: what its clients write behind the path that an upstream is to see, as pairs.
+        queries: what its clients write after the path that an upstream is to see, as pairs.
     """
 
     name: str
@@ -177,7 +177,7 @@ class Dialect:
         return event
 
     def error_in(self, event: Event) -> bytes:
-        """The JSON of the error that an event is, in a form that `handlers/upstream_errors.py` knows."""
+        """The JSON of the error that an event is, in a form that `handlers/error_bodies.py` knows."""
         return event.data or b""
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
@@ -201,7 +201,7 @@ class Dialect:
         return self.end_mark()
 
     def following(self, failure: Event, last: Event | None) -> Event:
-        """`failure` as the event behind `last`, in protocols that number their events."""
+        """`failure` as the event after `last`, in protocols that number their events."""
         return failure
 
     def last_events(self, error: GatewayError, request_id: str, last: Event | None = None) -> list[Event]:

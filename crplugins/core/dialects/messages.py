@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.delta import Delta
 from crplugins.core.dialects import messages_forms
 from crplugins.core.dialects.dialect import TYPED, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
-from crplugins.core.reported_usage import ReportedUsage, read_usage
+from crplugins.core.reported_usage import ReportedUsage, changed_counts, read_usage
 from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen, ProgressFacts
+from crplugins.core.wire import AnswerFacts, Choice, LastFacts, Misshapen, ProgressFacts
 
 
 class _Piece(msgspec.Struct):
@@ -203,16 +204,14 @@ class _Reader:
         """All that has been counted up to now, with an event that counts this, or ends the answer for this reason."""
         if now is not None:
             self._counted |= bool(now.output_tokens)
-            self._usage = now if self._usage is None else _joined(self._usage, now)
+            self._usage = now if self._usage is None else _counted_since(self._usage, now)
         if reason is not None and self._usage is not None and not self._counted:
             return msgspec.structs.replace(self._usage, output_tokens=0)  # nobody has counted what came since the start
         return None if now is None else self._usage
 
 
-def _joined(before: ReportedUsage, now: ReportedUsage) -> ReportedUsage:
-    """Some servers write 0 for what they have counted before."""
-    told = {name: value for name in ReportedUsage.__struct_fields__ if (value := getattr(now, name))}
-    return msgspec.structs.replace(before, **told)
+def _counted_since(before: ReportedUsage, now: ReportedUsage) -> ReportedUsage:
+    return msgspec.structs.replace(before, **changed_counts(msgspec.structs.asdict(now)))
 
 
 def _what_fits(fields: dict[str, Any]) -> _Event:

@@ -2,7 +2,7 @@
 
 An answer is a list of items. A stream tells pieces of each item (`.delta`), repeats them when they are whole (`.done`),
 and ends with an event that has the whole response and its usage: `response.completed`, `response.incomplete` or
-`response.failed`. There is no `[DONE]`; some servers send one behind the end, which is not read any more.
+`response.failed`. There is no `[DONE]`; some servers send one after the end, which is not read any more.
 
 What its items say is in `responses_items.py`, its two forms in `responses_forms.py`.
 """
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.delta import Delta
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.dialects.responses_forms import (
     document_of,
@@ -36,7 +37,7 @@ from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_wh
 from crplugins.core.reported_usage import ReportedUsage, read_usage
 from crplugins.core.sse import Event, Read, Splitter
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen, ProgressFacts, SearchFacts
+from crplugins.core.wire import AnswerFacts, Choice, LastFacts, Misshapen, ProgressFacts, SearchFacts
 
 
 class _Reason(msgspec.Struct):

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crplugins.core.wire import Delta
+from crplugins.core.delta import Delta
 
 
 class Told(NamedTuple):

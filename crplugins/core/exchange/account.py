@@ -1,14 +1,14 @@
 """Account: what the answer to a request says of itself, and what it and the attempts before it have used."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from crplugins.core.errors import GatewayError
+from crplugins.core.exchange.attempt import Attempt, AttemptKind, Spent
 from crplugins.core.exchange.request_side import RequestSide
 from crplugins.core.finish_reasons import is_end
-from crplugins.core.outcome import ErrorType, Outcome
+from crplugins.core.outcome import Outcome
 from crplugins.core.said import NOTHING, Mark, Said
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
@@ -18,70 +18,13 @@ if TYPE_CHECKING:
     from crplugins.core.wire import AnswerFacts
 
 _ON_DEMAND: Final = "on_demand_"
-"""Google's name for a tier is that of the others behind this."""
+"""Google's name for a tier is that of the others after this."""
 
 
 def _without_date(model: str) -> str:
     """Anthropic's name of a model without its release: `-20250929` or `-latest`."""
     name, _, release = model.rpartition("-")
     return name if release == "latest" or (len(release) == 8 and release.isdigit()) else model
-
-
-AttemptKind = Literal["initial", "retry", "fallback"]
-
-RescueKind = Literal["restart", "continue"]
-"""How another deployment takes over a stream that has broken: from the beginning, or from where it broke."""
-
-FallbackReason = Literal["failure", "unavailable", "context_window", "content_policy"]
-"""Why another model answers: those of the one that was asked for failed, or none of them could be asked, or the prompt
-was too long for it, or a policy of its provider forbids the content."""
-
-
-class Attempt(msgspec.Struct, eq=False):
-    """One call of a provider. `ended` is when its last byte was read, or when it failed; None while it is running.
-
-    `target` is what was called there; another one makes a second attempt a fallback. `on_fail` is told when it fails,
-    and `on_end` once when it ends in any way. `left_out` counts the malformed events of its stream that were left out.
-    """
-
-    provider: str
-    kind: AttemptKind
-    started: float
-    ended: float | None = None
-    error_type: ErrorType = ""
-    target: object = None
-    on_fail: Callable[[GatewayError, float], None] | None = None
-    left_out: int = 0
-    on_end: Callable[[], None] | None = None
-
-    def end(self, now: float) -> None:
-        """Its last byte was read, or nobody reads on. The first time counts."""
-        if self.ended is None:
-            self.ended = now
-            if self.on_end is not None:
-                self.on_end()
-
-    def fail(self, error: GatewayError, now: float) -> None:
-        self.error_type = error.error_type
-        if self.on_fail is not None:
-            self.on_fail(error, now)
-        self.end(now)
-
-
-class Spent(msgspec.Struct, frozen=True):
-    """What an attempt has used that failed before another one was made.
-
-    Attributes:
-        attempts: how many attempts the request had made by then.
-        cost_micro_usd: None where the price of its tokens is unknown.
-        provider_cost_micro_usd: what its provider has told that it costs; None if it has not.
-    """
-
-    usage: TokenUsage
-    source: UsageSource
-    attempts: int
-    cost_micro_usd: int | None
-    provider_cost_micro_usd: int | None
 
 
 class Account(RequestSide):

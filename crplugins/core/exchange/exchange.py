@@ -6,7 +6,8 @@ import msgspec
 
 from crplugins.core.dialects import Dialect
 from crplugins.core.errors import ErrorObject, GatewayError, Header
-from crplugins.core.exchange.account import Account, FallbackReason, RescueKind
+from crplugins.core.exchange.account import Account
+from crplugins.core.exchange.attempt import FallbackReason, RescueKind
 from crplugins.core.exchange.reply import Reply
 from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
 from crplugins.core.response_ids import ResponsesPlace

@@ -65,7 +65,7 @@ class PooledEndpoint:
     """An `Endpoint` (interface.py) over connections of ours.
 
     Args:
-        target: the first line of a request behind its method.
+        target: the first line of a request after its method.
         lines: the headers that are always the same.
     """
 

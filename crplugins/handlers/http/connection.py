@@ -40,7 +40,7 @@ class UpstreamConnection(asyncio.Protocol):
     While too much waits to be taken, the socket is not read: the upstream is held back by TCP.
 
     Bytes that nobody has asked for end the connection, between two requests (where a server says farewell with a 408)
-    as well as behind an answer: they would be taken for the answer to the next request.
+    as well as after an answer: they would be taken for the answer to the next request.
 
     Attributes:
         state: `asked` until the head has come, `answering` until the body has ended, then `ended` or `broken`.
@@ -218,7 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake()
 
     def _pass(self, through: Through, waiter: asyncio.Future[bytes]) -> None:
-        """What has come of the body passes whoever waits for it, unless it is left for him."""
+        """What has come of the body passes its reader, unless it is left for `read`."""
         parts = self.parts
         piece = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
@@ -227,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
             waiter.set_result(piece)
 
     def _wake(self) -> None:
-        """Gives whoever waits what he waits for."""
+        """Gives a waiting reader what it waits for."""
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             return
@@ -255,7 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         now = self.now()
         is_late = now >= self.deadline.latest
-        # Whoever reads has been given something and not come back, for he is slow or the loop late: that is no silence.
+        # The reader was given something and has not come back, as it is slow or the loop is late: that is no silence.
         is_read = self._waiter is not None or self._finishing
         left = LOOK_AGAIN_SECONDS if self.parts or not is_read else self.left()
         if left > 0 and not is_late:

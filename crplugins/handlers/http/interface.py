@@ -65,7 +65,7 @@ class Response(Protocol):
     def read(self) -> Awaitable[bytes]:
         """What has arrived of the body, after a wait if that is nothing; b"" at its end.
 
-        Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` behind the deadline.
+        Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` after the deadline.
         """
 
     def pass_through(self, through: Through, left: Callable[[], float]) -> None:

@@ -1,17 +1,17 @@
-"""Anthropic's streams: what their first event has counted holds for the events behind it.
+"""Anthropic's streams in litellm: an event gets the counts of the events before it that it leaves out.
 
-Those have the counts that have changed since, and each server has its own mind about which these are: output alone, all
-of them, or null and 0 for what was counted before. litellm takes 0 for the last word, and the input is free.
+litellm takes the last event's word for all of them, and 0 for a count: the input is free, or a cached token.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from crplugins.core.reported_usage import changed_counts
 from crplugins.handlers.litellm.usage import fields_of
 
 
-class MessageStart:
-    """The first event of one stream."""
+class CountedBefore:
+    """What the events of one stream have counted up to now."""
 
     __slots__ = ("_counts",)
 
@@ -19,13 +19,14 @@ class MessageStart:
         self._counts: Mapping[str, Any] = {}
 
     def completed(self, event: Any) -> Any:
-        """`event` with the counts that it leaves out."""
+        """`event` with the counts that it leaves out; anything else than JSON objects as it is."""
         if not isinstance(event, dict):
             return event
         kind = event.get("type")
         if kind == "message_start":
-            self._counts = fields_of(fields_of(event.get("message")).get("usage"))
+            counts = fields_of(fields_of(event.get("message")).get("usage"))
+            self._counts = {**counts, "output_tokens": 0} if counts else {}  # it counts the first token or two
         elif kind == "message_delta" and self._counts and isinstance(usage := event.get("usage"), dict):
-            changed = {name: value for name, value in usage.items() if value or name == "output_tokens"}
-            return {**event, "usage": {**self._counts, **changed}}
+            self._counts = {**self._counts, **changed_counts(usage)}
+            return {**event, "usage": self._counts}
         return event

@@ -1,7 +1,7 @@
 """ConfiguredCalls: requests of a `ConfiguredModel` over our HTTP client, and ConfiguredStream: the items of an answer.
 
 What comes out is what comes out of `acompletion` (a `ModelResponse`, the items of a stream, an exception of litellm's),
-so that whoever reads it does not know the road.
+so that its reader need not know which path was taken.
 """
 
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ _LINGER_SECONDS: Final = 0.25
 class ConfiguredCalls:
     """Sends the requests of one deployment.
 
-    `seconds` are the time for a plain answer, or for the head of a stream; behind that the deadlines of a stream are
+    `seconds` are the time for a plain answer, or for the head of a stream; after that the deadlines of a stream are
     the handler's, who cancels. Raises `HttpError`, `Overdue`, `ConnectTimeout`, `GatewayError` and what litellm raises.
     """
 

@@ -15,7 +15,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorBody, ErrorObject, GatewayError
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.core.sse import MAX_EVENT_BYTES, first_events
-from crplugins.handlers.upstream_errors import MAX_ERROR_BYTES, read_refusal
+from crplugins.handlers.error_bodies import MAX_ERROR_BYTES, read_refusal
 
 _SHORT: Final = 4096
 """Bytes of a refusal that litellm reads as it is."""

@@ -140,7 +140,7 @@ class LitellmClient:
         self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None, seconds: float
     ) -> Any:
         """A `ModelResponse` for the plain `answer`, or the bytes that a client is told where litellm need not read it;
-        without one a `RawItems` of which nothing has been read. Raises `Overdue` behind so many `seconds`."""
+        without one a `RawItems` of which nothing has been read. Raises `Overdue` after so many `seconds`."""
         known = self._models.get(model)
         if known is None or known.configured is None or self._litellm.callbacks:
             return await self._answered(model, messages, arguments, answer, seconds)
@@ -157,7 +157,7 @@ class LitellmClient:
         return answered
 
     async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer, seconds: float) -> Any:
-        """An `EmbeddingResponse`. Raises `Overdue` behind so many `seconds`."""
+        """An `EmbeddingResponse`. Raises `Overdue` after so many `seconds`."""
         with answer.reading():
             return await _within(seconds, self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model}))
 
@@ -172,7 +172,7 @@ class LitellmClient:
             return await _within(seconds, self._acompletion(model, messages, arguments, stream=False))
 
     async def rehearsed(self, model: str) -> Rehearsed | None:
-        """What requests for a model that has been learnt take the short road, from now on; None if there are none."""
+        """What requests for a model that has been learnt take the fast path, from now on; None if there are none."""
         known = self._models.get(model)
         if known is None or known.configured is None:
             return None
@@ -195,7 +195,7 @@ class LitellmClient:
                 raise asyncio.CancelledError
             return await self._acompletion(model, messages, arguments, stream=stream)
 
-        with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
+        with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the slow path
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
 
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:

@@ -19,6 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
+from crplugins.handlers.error_bodies import read_refusal, status_of, with_told_wait
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
@@ -122,7 +123,7 @@ class Failures:
 
     def in_stream(self, error: object) -> GatewayError:
         """The GatewayError for an error object that was an event of a stream."""
-        status = upstream_errors.status_of(error)
+        status = status_of(error)
         return self._refusal(status, encoded({"error": error}), {}, frozenset())
 
     def note(self, text: str, *args: object) -> None:
@@ -161,7 +162,7 @@ class Failures:
         known = next((_CODES[name] for name in names if name in _CODES), None)
         if known is not None and (error.code is None or error.code.isdigit()):
             error = ErrorObject(error.message, error.type, error.param, known)
-        told = upstream_errors.with_told_wait(headers, body)
+        told = with_told_wait(headers, body)
         return upstream_errors.upstream_refusal(status, error, told, deployment=self._deployment, secrets=self._secrets)
 
 
@@ -216,7 +217,7 @@ def _read(body: bytes) -> ErrorObject:
     text = body.strip()
     if text.startswith(b"["):
         text = text[1:].rpartition(b"]")[0].strip() or text
-    return upstream_errors.read_refusal(text)
+    return read_refusal(text)
 
 
 def _no_picture() -> GatewayError:

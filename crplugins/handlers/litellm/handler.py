@@ -230,7 +230,7 @@ class LitellmHandler:
         asking: Coroutine[Any, Any, Any],
         deadline: tuple[Missed, float],
     ) -> Any:
-        """What `asking` returns, which raises `Overdue` behind the deadline."""
+        """What `asking` returns, which raises `Overdue` after the deadline."""
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
             return await asking

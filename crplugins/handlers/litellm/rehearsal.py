@@ -1,9 +1,9 @@
 """Finds out whether a model can be asked through litellm's configuration of its provider alone.
 
-Once a provider has answered for a model, both roads are walked a few times without a network: `acompletion`, whose
+Once a provider has answered for a model, both paths are tried a few times without a network: `acompletion`, whose
 requests are caught in its transport, and `ConfiguredModel`. What `acompletion` adds to every request alike is learnt
 from its first two, a plain one and a streamed one. Where the others are then the same, URL, headers and JSON, later
-requests of the same kind take the shorter road; a request of any other kind takes `acompletion`.
+requests of the same kind take the fast path; a request of any other kind takes `acompletion`.
 """
 
 import copy
@@ -114,7 +114,7 @@ elsewhere, or makes it rewrite messages."""
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """The kinds of requests that are the same on both roads."""
+    """The kinds of requests that are the same on both paths."""
 
     kinds: frozenset[str]
     always: frozenset[str]
@@ -233,7 +233,7 @@ class _Walked:
             try:
                 if theirs is None or self._ours(body) != theirs:
                     return False
-            except Exception:  # whatever a configuration makes of it, the request takes the other road
+            except Exception:  # whatever a configuration makes of it, the request takes the slow path
                 return False
         return True
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.delta import Delta as Facts
 from crplugins.core.errors import DONE_FRAME
 from crplugins.core.finish_reasons import openais_reason, reason_in
 from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.core.wire import AnswerFacts, Choice
-from crplugins.core.wire import Delta as Facts
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -153,7 +153,7 @@ class StreamRepair:
         return Event(b"data: %b\n\n" % data, data, b"", False, facts, text)
 
     def _text_frame(self, index: int) -> tuple[bytes, bytes]:
-        """What stands before and behind the text in each chunk of a choice."""
+        """What stands before and after the text in each chunk of a choice."""
         before, _, after = encoded(self._chunk(index, {"content": _PLACE}, None, None)).rpartition(encoded(_PLACE))
         return before, after
 

@@ -149,7 +149,7 @@ class LitellmStream:
         """The answer has come to its end, whatever is sent or breaks after it.
 
         A finish reason beside text is not enough: some providers have one on every chunk. Nor is it enough against an
-        error, which OpenRouter sends behind a finish reason: then the counts have to be in. Where they are, one
+        error, which OpenRouter sends after a finish reason: then the counts have to be in. Where they are, one
         beside the last words is enough.
         """
         repair, tap = self._repair, self._raw.tap
@@ -195,7 +195,7 @@ class LitellmStream:
 
 
 class RawItems(Protocol):
-    """The items of a provider's stream, of either road.
+    """The items of a provider's stream, of either path.
 
     An item is one of OpenAI's chunks, as a dict, as litellm's object or as a `TextChunk`, or litellm's generic dict
     (`text`, ...).

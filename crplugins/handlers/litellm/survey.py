@@ -59,7 +59,7 @@ _OTHER_ANSWERS: Final = frozenset(
         "zai",
     }
 )
-"""Those whose answers are others on the short road, as the test of both roads has found: litellm asks them twice, or
+"""Those whose answers are others on the fast path, as the test of both paths has found: litellm asks them twice, or
 names their models otherwise, and Cohere's stream comes as lines that are no events."""
 
 
@@ -72,7 +72,7 @@ def survey(litellm: Any) -> Table:
 
 
 def is_configured(litellm: Any, model: str) -> bool:
-    """Whether the plainest requests are the same on both roads, and nothing else is sent for them."""
+    """Whether the plainest requests are the same on both paths, and nothing else is sent for them."""
     deployment = Deployment("survey", model, "http://127.0.0.1:9/v1", "sk-survey", MappingProxyType({}))
     calls = ConfiguredCalls(HttpClient(Network()))
     client = LitellmClient(litellm, deployment, Network(), calls, {model.partition("/")[0]})

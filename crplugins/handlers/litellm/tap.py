@@ -21,7 +21,7 @@ from crplugins.core.answer_forms import named_error
 from crplugins.core.finish_reasons import is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.sse import Splitter
-from crplugins.handlers.litellm.anthropic import MessageStart
+from crplugins.handlers.litellm.anthropic import CountedBefore
 from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, clean_lines, says_nothing
 from crplugins.handlers.litellm.usage import fields_of
@@ -53,7 +53,7 @@ class Tap:
     """What the provider sent: `done` is [DONE], `error` its error object, `usage` counts that litellm drops.
 
     `ended` says that the answer has ended in the provider's own format, `unfinished` that its last chunk there does not
-    end it, whatever litellm makes of it. [DONE] is no such end: gateways send it behind an answer that was cut.
+    end it, whatever litellm makes of it. [DONE] is no such end: gateways send it after an answer that was cut.
     `on_malformed` is called for each event that is kept from litellm's readers because nobody can read it, and may
     raise what the answer ends with.
     """
@@ -149,7 +149,7 @@ class Tap:
     def _watch_parser(self, stream: Any) -> None:
         original = stream.chunk_parser
         renames_only = type(stream).__name__ in RENAMING_PARSERS
-        start = MessageStart()
+        before = CountedBefore()
 
         def chunk_parser(chunk: Any) -> Any:
             self.see(chunk)
@@ -157,7 +157,7 @@ class Tap:
                 return None
             # Snowflake has Anthropic's events too, for some models.
             as_it_is = renames_only and isinstance(chunk, dict) and ("choices" in chunk or "type" not in chunk)
-            return chunk if as_it_is else original(chunk=start.completed(chunk))
+            return chunk if as_it_is else original(chunk=before.completed(chunk))
 
         stream.chunk_parser = chunk_parser
 

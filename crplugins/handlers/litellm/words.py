@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crplugins.core.wire import parts_of, thoughts_in
+from crplugins.core.delta import parts_of, thoughts_in
 from crplugins.handlers.litellm.usage import fields_of, plain, text_of
 
 

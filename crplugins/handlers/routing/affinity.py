@@ -27,7 +27,7 @@ LEAST_PROMPT_BYTES: Final = 4096
 more. They say nothing about the session, unless their client names it."""
 
 MOST_PREFIX_BYTES: Final = 64 * 1024
-"""How much of tools and messages is looked at: what is behind it belongs to the same session."""
+"""How much of tools and messages is looked at: what is after it belongs to the same session."""
 
 MOST_LOAD: Final = 1.5
 """How many times its share a deployment may be running before a session goes elsewhere."""

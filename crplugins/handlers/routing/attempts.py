@@ -33,7 +33,7 @@ class Attempts:
     """Asks one deployment of a model name after the other, each until its retries are used up, and then its fallbacks.
 
     First those of the lowest `order`, and of those one whose cooldown is over, as its trial. Those that cool down come
-    last, behind the fallbacks, and only within the budget of retries: if all are out, an outage is not multiplied by
+    last, after the fallbacks, and only within the budget of retries: if all are out, an outage is not multiplied by
     their number. One whose quota is used up is passed over: it has not failed, and does not cool down.
 
     Attributes:

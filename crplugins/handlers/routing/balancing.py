@@ -65,7 +65,7 @@ class LeastBusy:
 
 class Cheapest:
     """The one for which the request costs least, as long as its answer is estimated. One without a known price is the
-    dearest.
+    most expensive.
 
     Args:
         otherwise: picks one of several that cost the same.

@@ -6,10 +6,10 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler, Keeper
+from crplugins.handlers.protocols import Protocols
 from crplugins.handlers.routing.failures import lacks_model
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
-from crplugins.handlers.spoken import Protocols
 
 _LAST: Final = float("inf")
 

@@ -56,7 +56,7 @@ class ContinuedStream:
             frames = following
 
     async def _shown(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The stream of one deployment, as the client sees it, behind an empty piece."""
+        """The stream of one deployment, as the client sees it, after an empty piece."""
         splitter, exchange = self._exchange.dialect.splitter(), self._exchange
         try:
             async with aclosing(frames):

@@ -48,11 +48,6 @@ def remedy_of(error: GatewayError) -> Remedy:
     return "another_model" if is_too_long(error) else "none"
 
 
-def fails_over(error: GatewayError) -> bool:
-    """Whether any other deployment may answer the request that this one failed."""
-    return remedy_of(error) == "another"
-
-
 def is_too_long(error: GatewayError) -> bool:
     """Whether the prompt is too long for the model, or the request too large for the provider."""
     return faults_of_requests.is_too_long(error.status, error.error)

@@ -5,9 +5,10 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from crplugins.core.delta import THOUGHTS
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
-from crplugins.core.wire import THOUGHTS, read_answer
+from crplugins.core.wire import read_answer
 from crplugins.handlers.routing.prefill import Prefill
 
 _SAID_ONCE: Final = frozenset({"role", *THOUGHTS, "reasoning_details", "thinking_blocks"})
@@ -68,7 +69,7 @@ class Joint:
         return text
 
     def _unrepeated(self, text: str, *, ends: bool) -> str:
-        """The text behind the repetition; nothing while it lasts. What is no whole repetition is new."""
+        """The text after the repetition; nothing while it lasts. What is no whole repetition is new."""
         repeated, matched = self._repeated, self._matched
         expected = repeated[matched : matched + len(text)]
         if not text.startswith(expected):

@@ -26,7 +26,7 @@ class RestartedStream:
         self._body = body
 
     async def frames(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The stream, behind an empty piece."""
+        """The stream, after an empty piece."""
         exchange, is_first = self._exchange, True
         while True:
             beginning, is_held = self._beginning(), True
@@ -49,7 +49,7 @@ class RestartedStream:
                 if not (is_held and takes_over(self._attempts, exchange, error, "restart")):
                     raise
             exchange.shown_from_start()
-            exchange.split = None  # nobody has seen it: an error that follows is numbered behind what was shown
+            exchange.split = None  # nobody has seen it: an error that follows is numbered after what was shown
             frames = await next_stream(self._attempts, self._body)
 
     def _beginning(self) -> "Beginning":

@@ -19,8 +19,6 @@ FailureKind = Literal[
 ]
 """Failures as LiteLLM's `retry_policy` tells them apart; `Default` are those that are none of the others."""
 
-FAILURE_KINDS: Final[tuple[FailureKind, ...]] = get_args(FailureKind)
-
 COOLDOWN_SECONDS: Final = 4.0
 """How long a deployment that failed cools down at first. Shorter, and an outage costs more trials than it need; longer,
 and one that is well again waits for its requests."""

@@ -1,6 +1,6 @@
 """A completion that has been shown, and goes on.
 
-Who completes prompts is given the prompt with what has been said behind it, and needs no word for that. Who chats is
+Who completes prompts is given the prompt with what has been said after it, and needs no word for that. Who chats is
 given the conversation with the beginning of an answer, where it takes one.
 """
 

@@ -41,7 +41,7 @@ async def _whole_usage_in(frames: AsyncGenerator[bytes, None], exchange: Exchang
                 passed.append(tell_sum(event, counted, exchange))
                 try:
                     yield joined(passed, exchange)
-                finally:  # what it counts has passed now, and nothing behind it
+                finally:  # what it counts has passed now, and nothing after it
                     exchange.counted(counted, "provider")
                 passed = []
             if passed:

@@ -12,10 +12,10 @@ from typing import Literal
 import msgspec
 
 from crplugins.core.call_numbers import CallIds, CallNumbers, index_of
+from crplugins.core.delta import parts_of, thoughts_in
 from crplugins.core.errors import no_completion
 from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
-from crplugins.core.wire import parts_of, thoughts_in
 from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
@@ -128,7 +128,7 @@ class Blocks:
         if not words:
             return
         yield from self._begin_named()
-        if self._waiting:  # behind a call that is not whole
+        if self._waiting:  # after a call that is not whole
             last = self._waiting[-1]
             if last.kind != kind:
                 self._waiting.append(last := Block(kind, 0))

@@ -8,7 +8,7 @@ from crplugins.core.errors import no_completion
 from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import encoded, objects_of
 from crplugins.core.sse import Event, done_event
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.shown_blocks import ShownBlocks
 from crplugins.handlers.translation.translation import (
     AnswerWriter,

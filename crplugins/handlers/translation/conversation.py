@@ -18,7 +18,7 @@ from typing import Any
 
 from crplugins.core.dialects import CHAT
 from crplugins.handlers.histories import UNSIGNED
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.translation import Fields, merged
 
 
@@ -134,7 +134,7 @@ def thoughts_back(thoughts: Sequence[Fields], target: Target) -> Fields:
 
 
 def _apart(before: Sequence[Fields], parts: Sequence[Fields]) -> list[Fields]:
-    """Some parts behind those of another message, as words of two: many servers put texts together as they are."""
+    """Some parts after those of another message, as words of two: many servers put texts together as they are."""
     first, *rest = parts
     if before and "text" in first:
         first = {**first, "text": f"\n\n{first['text']}"}

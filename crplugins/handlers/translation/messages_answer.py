@@ -8,7 +8,7 @@ from crplugins.core.errors import no_completion
 from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.histories import UNSIGNED
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.messages_request import chat_request
 from crplugins.handlers.translation.messages_tools import MessagesTools

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded, object_of, objects_of
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.messages_tools import CHANGES, MessagesTools, mark_of
 from crplugins.handlers.translation.tool_names import ToolNames
@@ -80,7 +80,7 @@ def _words(content: Any, param: str, target: Target) -> list[Fields]:
     """What a system says, which is text.
 
     Claude Code begins it with a line for Anthropic alone. It is another one in each request, so that no provider finds
-    anything behind it in its cache.
+    anything after it in its cache.
     """
     words = list[Fields]()
     said = [(f"{param}[{number}]", block) for number, block in enumerate(_blocks(content, param))]
@@ -100,7 +100,7 @@ def _said(block: Fields, param: str, target: Target) -> Fields:
 
 
 def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, names: ToolNames) -> None:
-    """The results of tools, each a message, and what else the user says, with the pictures of the results behind it."""
+    """The results of tools, each a message, and what else the user says, with the pictures of the results after it."""
     parts, shown = list[Fields](), list[Fields]()
     for number, block in enumerate(blocks):
         where = f"{param}[{number}]"
@@ -180,7 +180,7 @@ _REMARKS: Final = frozenset({
     "bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result",
     "mcp_tool_use", "mcp_tool_result", "advisor_tool_result",
 })  # fmt: skip
-"""What tools at Anthropic have done in earlier turns: the answer that they led to stands behind them."""
+"""What tools at Anthropic have done in earlier turns: the answer that they led to stands after them."""
 
 
 def _answer(said: Conversation, content: Any, param: str, target: Target, names: ToolNames) -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from crplugins.core.lenient_json import object_of, objects_of
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.tool_names import ToolNames, parameters_of
 from crplugins.handlers.translation.translation import Fields, invalid, not_translated, objects, text_in, without_none
 
@@ -123,7 +123,7 @@ _EDITS: Final = {
     "path": _text("The absolute path of a file or folder."),
     "file_text": _text("`create`: the whole text of the file."),
     "old_str": _text("`str_replace`: the text to replace, which must stand in the file exactly once."),
-    "insert_line": {"type": "integer", "description": "`insert`: the line behind which to insert; 0 is the beginning."},
+    "insert_line": {"type": "integer", "description": "`insert`: the line after which to insert; 0 is the beginning."},
     "view_range": _RANGE,
 }
 _EDITOR: Final = (

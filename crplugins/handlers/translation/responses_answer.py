@@ -9,7 +9,7 @@ from crplugins.core.errors import no_completion
 from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.histories import THOUGHT_ID
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.responses_request import chat_request, sealed
 from crplugins.handlers.translation.responses_tools import INPUT, OfferedTools

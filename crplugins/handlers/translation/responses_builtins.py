@@ -113,7 +113,7 @@ _PATCH: Final = (
             "path": _text("The path of the file."),
             "diff": _text(
                 "Not for `delete_file`. A diff in the V4A format, without file headers: `@@`, perhaps with the line "
-                "of a class or function behind it, begins a hunk, and each of its lines begins with a space (it "
+                "of a class or function after it, begins a hunk, and each of its lines begins with a space (it "
                 "stays), - (it goes) or + (it is added). Of a new file each line begins with +."
             ),
         },

@@ -12,7 +12,7 @@ import msgspec
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded
 from crplugins.handlers.histories import SEALED
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.conversation import Conversation
 from crplugins.handlers.translation.responses_builtins import CALLS, RESULTS, arguments_text, found
 from crplugins.handlers.translation.responses_tools import ADDED, INPUT, OfferedTools
@@ -38,7 +38,7 @@ _REMARKS: Final = frozenset({
     "code_interpreter_call", "file_search_call", "image_generation_call", "mcp_approval_request",
     "mcp_approval_response", "mcp_call", "mcp_list_tools", "web_search_call",
 })  # fmt: skip
-"""What tools at OpenAI have done in earlier turns: the answer that they led to stands behind them."""
+"""What tools at OpenAI have done in earlier turns: the answer that they led to stands after them."""
 
 
 def chat_request(asked: Fields, target: Target) -> Fields:

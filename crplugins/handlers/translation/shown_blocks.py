@@ -59,7 +59,7 @@ class ShownBlocks:
         raise NotImplementedError
 
     def _add(self, kind: str, fields: Fields) -> bool:
-        """False for an event behind which nobody can go on."""
+        """False for an event after which nobody can go on."""
         raise NotImplementedError
 
     def _begin(self, kind: Kind | None, place: Any) -> bool:

@@ -16,7 +16,7 @@ from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
 from crplugins.handlers.handler import Handler, Unopened, document_reply, stream_reply
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.completions import CompletionsTranslation
 from crplugins.handlers.translation.messages_answer import MessagesTranslation
 from crplugins.handlers.translation.responses_answer import ResponsesTranslation

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import Event
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 
 if TYPE_CHECKING:
     from crplugins.handlers.translation.shown_blocks import ShownBlocks

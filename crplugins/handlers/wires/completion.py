@@ -75,7 +75,7 @@ def usage_object(
 
 
 def merged(completions: Sequence[Completion]) -> Completion:
-    """One answer with the choices of all, one behind another. The usage is that of the first."""
+    """One answer with the choices of all, one after another. The usage is that of the first."""
     if len(completions) == 1:
         return completions[0]
     choices = [choice for completion in completions for choice in completion.choices]

@@ -1,4 +1,4 @@
-"""The form of completions (OpenAI, "Create completion"): each prompt of a list has `n` choices, one behind another."""
+"""The form of completions (OpenAI, "Create completion"): each prompt of a list has `n` choices, one after another."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from starlette.types import Receive, Scope, Send
 
-from crplugins.asgi.lifespan import said_of
+from crplugins.asgi.lifespan import failure_message
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.core.collector import collect_what_has_ended
 from crplugins.core.plugin import Plugin
-from crplugins.homes.gateway.generation import GatewayState, Generation
+from crplugins.homes.gateway.generation import Generation
 from crplugins.homes.gateway.reloading import Loads, Reloaded, ReloadTurns, log, problems_of
+from crplugins.homes.gateway.state import GatewayState
 from crplugins.keys.key import Key
 from crplugins.settings.errors import ConfigError
 
@@ -212,7 +213,7 @@ class Gateway:
         try:
             await self._generation.open()
         except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": said_of(error)})
+            await send({"type": "lifespan.startup.failed", "message": failure_message(error)})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -220,7 +221,7 @@ class Gateway:
         if failure is None:
             await send({"type": "lifespan.shutdown.complete"})
         else:
-            await send({"type": "lifespan.shutdown.failed", "message": said_of(failure)})
+            await send({"type": "lifespan.shutdown.failed", "message": failure_message(failure)})
 
     async def _close(self) -> Exception | None:
         """Close everything, also under requests that the host no longer waits for."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from crplugins.config import Config
-from crplugins.config.models import is_secret
+from crplugins.config.litellm_params import is_secret
 from crplugins.core.redaction import one_line, without_credentials
 
 _LONGEST: Final = 100

@@ -6,8 +6,7 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ModelEndpoi
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +19,8 @@ from crplugins.asgi.scope import find_exchange
 from crplugins.config import Config
 from crplugins.core.exchange import Exchange
 from crplugins.core.paths import model_paths, without_version
-from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.handlers.background import BackgroundResponses
 from crplugins.handlers.endpoint import ModelEndpoint
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.homes.assembly import assemble, find
@@ -31,10 +28,9 @@ from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import without_prefix
 from crplugins.homes.gateway.made_later import MadeLater
 from crplugins.homes.gateway.open_handlers import Served
-from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.stored import StoredEndpoint
 from crplugins.homes.gateway.upstreams import Upstreams
-from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
+from crplugins.homes.gateway.worker_states import WorkerState, worker_state
 from crplugins.homes.page.paths import PUBLIC_PATHS as PAGE_PATHS
 from crplugins.homes.parts import Parts, configured_aliases
 from crplugins.homes.price_refresh import PriceRefresh
@@ -52,36 +48,10 @@ if TYPE_CHECKING:
     from crplugins.homes.caller_limits import CallerLimits
     from crplugins.homes.gateway.web import Readiness
     from crplugins.ledger.ledger import Ledger
+from crplugins.homes.gateway.state import GatewayState
 
 OPENAPI_PATH: Final = "/openapi.json"
 ADMIN_USAGE_PATH: Final = "/admin/usage"
-
-
-class GatewayState:
-    """What all generations of a gateway have in common.
-
-    Attributes:
-        draining: the process ends, and takes nothing more.
-        background: the responses in the background whose ends are waited for.
-        loads: how the loading of the configuration has gone.
-        faults: how often a hook failed, by plugin name and hook name.
-        workers: what all processes of the server are doing.
-        activity: what this one is doing, as the present generation says.
-        reload: loads the configuration anew from where it was read; it is told why.
-    """
-
-    def __init__(self, reload: Callable[[str], Awaitable[Reloaded]]) -> None:
-        self.draining = False
-        self.background: Final = BackgroundResponses()
-        self.loads: Final = Loads()
-        self.faults: Final[Faults] = Counter()
-        self.workers: Final = WorkerStates(lambda: self.activity(), workers_directory())
-        self.activity: Callable[[], WorkerState] = lambda: worker_state((), ())
-        self.reload = reload
-
-    async def reload_now(self, why: str) -> Reloaded:
-        """As whoever runs the gateway does it."""
-        return await self.reload(why)
 
 
 class Generation:
@@ -113,6 +83,7 @@ class Generation:
             sessions,
             config.fallback_table(),
             previous=None if previous is None else previous._upstreams,
+            missing_usage=config.missing_usage,
             in_litellms_file=config.is_litellms,
         )
         parts = Parts(
@@ -130,7 +101,6 @@ class Generation:
         if previous is not None:
             _take_over(self.plugins, previous.plugins)
         self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
-        self._upstreams.missing_usage = config.missing_usage
         if self._upstreams.fallbacks is not None:
             self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table

@@ -25,7 +25,8 @@ from starlette.routing import Route
 from crplugins.config import Config
 from crplugins.core.principal import Principal
 from crplugins.homes.caller_limits import CallerLimits
-from crplugins.homes.explained import ExplainedStep, explained
+from crplugins.homes.explained import explained
+from crplugins.homes.explained_deployments import ExplainedStep
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.homes.gateway.openapi_parts import response, schemas_of, with_endpoints
 from crplugins.homes.gateway.parameters import read_parameters

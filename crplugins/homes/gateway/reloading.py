@@ -12,7 +12,7 @@ from msgspec import Meta
 from crplugins.core.single_flight import SingleFlight
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.keys.store import KeyFileError
-from crplugins.settings.errors import ConfigError, one_line
+from crplugins.settings.errors import ConfigError, error_line
 
 logger = logging.getLogger("crplugins.config")
 
@@ -114,4 +114,4 @@ def problems_of(error: Exception) -> list[str]:
         return str(error).splitlines()
     if isinstance(error, UpstreamUnknown | KeyFileError):
         return [str(error)]
-    return [one_line(error)]
+    return [error_line(error)]

@@ -20,6 +20,7 @@ from crplugins.core.waiting import stopped
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler, Keeper, keeps
 from crplugins.handlers.loading import Loading, Missing
+from crplugins.handlers.protocols import Protocols, protocols_of, target_of
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
@@ -28,7 +29,6 @@ from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
-from crplugins.handlers.spoken import Protocols, spoken_by, target_of
 from crplugins.handlers.upstream import (
     LitellmMissing,
     Upstream,
@@ -59,12 +59,12 @@ class Upstreams:
         groups: by model name, how one of its deployments is chosen.
         sessions: where clients name their session.
         previous: those of the configuration that this one replaces. What serves an unchanged deployment is kept.
+        missing_usage: what becomes of the tokens of a failed attempt that its provider has not counted.
         in_litellms_file: whether their file is LiteLLM's alone, where one that cannot be served stops no other.
 
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
         fallbacks: the names that answer in the place of others; None where there are none.
-        missing_usage: what becomes of the tokens of a failed attempt that its provider has not counted; likewise.
     """
 
     def __init__(
@@ -75,11 +75,12 @@ class Upstreams:
         fallbacks: FallbackNames = NO_FALLBACKS,
         previous: "Upstreams | None" = None,
         *,
+        missing_usage: MissingUsagePolicy = "estimate",
         in_litellms_file: bool = False,
     ) -> None:
         self._in_litellms_file = in_litellms_file
         self.quotas: DeploymentQuotas | None = None
-        self.missing_usage: MissingUsagePolicy = "estimate"
+        self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self.fallbacks: Final = None if fallbacks == NO_FALLBACKS else Fallbacks(fallbacks)
         self._served = served
         self._settings: Final = groups
@@ -283,8 +284,8 @@ class Upstreams:
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
             upstream = None if isinstance(opened, Loading) else opened.upstream
             native = None if isinstance(upstream, Upstream) else native_upstream(each, entry.handler)
-            spoken = spoken_by(each, upstream, native)
-            protocols = Protocols(spoken, target_of(each, upstream))
+            asked_in = protocols_of(each, upstream, native)
+            protocols = Protocols(asked_in, target_of(each, upstream))
             keeper = handler if keeps(handler) else None
             made.append(Candidate(each, self._within_quota(each, handler), health, protocols, keeper))
         return made
@@ -301,7 +302,7 @@ class Upstreams:
             before.balancer if before is not None and kept else balancer_of(settings, self._sessions),
             before.retries if before is not None else None,
             fallbacks=self.fallbacks,
-            missing_usage=self.missing_usage,
+            missing_usage=self._missing_usage,
         )
         return group
 

@@ -195,7 +195,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    """Starlette raises the error again behind the answer, so that the server logs it."""
+    """Starlette raises the error again after the answer, so that the server logs it."""
     return _error(request, internal_error())
 
 

@@ -18,6 +18,7 @@ import msgspec
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
 from crplugins.core.shared import Shared
+from crplugins.core.waiting import stopped
 from crplugins.homes.assembly import find
 from crplugins.plugins.activity import Activity, RefusedRequest, RunningRequest
 from crplugins.plugins.metrics.deployments import DeploymentStatus
@@ -85,9 +86,7 @@ class WorkerStates(Shared):
     async def close(self) -> None:
         if self._writing is None or self._directory is None:
             return
-        self._writing.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._writing
+        await stopped(self._writing)
         await asyncio.to_thread(_file_of(self._directory, os.getpid()).unlink, missing_ok=True)
 
     async def _write_on(self, directory: Path) -> None:

@@ -86,7 +86,7 @@ def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
 
 
 async def _broken(runtime: Runtime, call: ProxyCall, like: type[Any] | None, error: Exception) -> list[Any]:
-    """The end of a stream that a plugin's error, or any failure behind it, has broken."""
+    """The end of a stream that a plugin's error, or any failure after it, has broken."""
     added = cut_chunks(call, like)
     if isinstance(error, GatewayError):
         failure, status = error, 200 if call.begun else error.status
@@ -246,7 +246,7 @@ def without_usage(chunk: Any) -> Any | None:
 
 
 def error_frame(error: GatewayError) -> str:
-    """The last event of a stream that has begun; LiteLLM sends [DONE] behind it."""
+    """The last event of a stream that has begun; LiteLLM sends [DONE] after it."""
     return error.frame().decode()
 
 

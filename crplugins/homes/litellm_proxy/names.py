@@ -62,7 +62,7 @@ def _worker_file(worker: str) -> str | None:
 class RouterPrices:
     """The price of a name the router serves: its deployment's `model_info`, else LiteLLM's table.
 
-    Of several deployments that of the dearest, and none if any of them has none. `fallback` is the price of a
+    Of several deployments that of the most expensive, and none if any of them has none. `fallback` is the price of a
     deployment whose own is unknown.
     """
 

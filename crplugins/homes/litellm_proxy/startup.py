@@ -119,7 +119,7 @@ def _serve_metrics(here: Runtime) -> None:
 def _close_at_shutdown(here: Runtime) -> None:
     """Before LiteLLM's own shutdown, which tells no callback.
 
-    The server ends the process behind it, and the last second's records would wait in a journal on a disk that may be
+    The server ends the process after it, and the last second's records would wait in a journal on a disk that may be
     gone at the next start.
     """
     from litellm.proxy import proxy_server

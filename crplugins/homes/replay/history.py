@@ -55,7 +55,7 @@ class PastRequest(NamedTuple):
 
     @property
     def asked_at(self) -> float:
-        """When it asked its limits, in seconds since 1970: behind its body and its key, before it waited for them.
+        """When it asked its limits, in seconds since 1970: after its body and its key, before it waited for them.
 
         Where it had none, when it was admitted; in a row of an older release, when it came.
         """

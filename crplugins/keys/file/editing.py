@@ -26,7 +26,7 @@ Edit = Callable[[MutableMapping[str, Any]], None]
 
 
 def with_entry(file: KeyFile, before: Contents, entry: dict[str, Any], key: Key) -> str:
-    """The text with `entry`, which says `key`, behind the others. Raises `KeyFileError`."""
+    """The text with `entry`, which says `key`, after the others. Raises `KeyFileError`."""
     if file.is_json:
         return _json({**before.document.data, "keys": [*before.entries, entry]})
     text = _appended(_Layout(before), entry)
@@ -102,7 +102,7 @@ def _rest(contents: Contents, position: int) -> dict[str, Any]:
 
 
 class _Style(NamedTuple):
-    """How a file is indented: how far a key's own keys, and the dash of an item, stand behind that key."""
+    """How a file is indented: how far a key's own keys, and the dash of an item, stand after that key."""
 
     mapping: int
     dash: int

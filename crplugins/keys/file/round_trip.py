@@ -70,7 +70,7 @@ def _change(entry: CommentedMap, edit: Callable[[MutableMapping[str, Any]], None
 
 
 def _own_comment(entry: CommentedMap, name: str, order: list[str]) -> list[Any] | None:
-    """The comment behind a value that is gone; the lines below it stay, above what followed."""
+    """The comment after a value that is gone; the lines below it stay, above what followed."""
     comment: list[Any] | None = entry.ca.items.pop(name, None)
     follower = next((other for other in order[order.index(name) + 1 :] if other in entry), None)
     if comment is None or comment[2] is None or follower is None:

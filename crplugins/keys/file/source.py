@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Final
 
 from crplugins.core.shared import Shared
+from crplugins.core.waiting import stopped
 from crplugins.keys.file.file import KeyFile, Stamp
 from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.file.store import FileStore
@@ -88,10 +88,7 @@ class FileKeys(Shared):
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+        await stopped(self._watcher)
 
     def __repr__(self) -> str:
         return f"FileKeys({str(self._file.path)!r})"
@@ -156,7 +153,7 @@ class FileKeys(Shared):
 
 
 def _is_whole(stamp: Stamp, known: Stamp | None) -> bool:
-    """Whether a file came to its place as a whole: behind a symlink that was changed, or renamed after it was written.
+    """Whether a file came to its place as a whole: after a symlink that was changed, or renamed after it was written.
 
     A file that is removed and written anew is neither. To write sets both of its times, to rename it only the second.
     """

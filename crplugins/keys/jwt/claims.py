@@ -17,7 +17,7 @@ from crplugins.keys.policy import PolicySection
 from crplugins.keys.source import SecretRefused
 from crplugins.keys.values import FIRST_MOMENT, LAST_MOMENT
 from crplugins.settings.errors import ConfigError, Problem
-from crplugins.settings.section import try_section
+from crplugins.settings.reading import try_section
 
 logger = logging.getLogger("crplugins.keys")
 

@@ -19,8 +19,9 @@ from crplugins.keys.policy import POLICY_KEYS, PolicySection
 from crplugins.keys.sections import Seconds
 from crplugins.keys.values import NullIsNothing, Text, Texts
 from crplugins.settings.errors import KeyPath
+from crplugins.settings.reading import read_section
 from crplugins.settings.secret_text import OneLine
-from crplugins.settings.section import read_section, refusal
+from crplugins.settings.section import refusal
 
 FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA")

@@ -5,7 +5,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -20,6 +19,7 @@ from jwt.exceptions import (
 )
 
 from crplugins.core.shared import Shared
+from crplugins.core.waiting import stopped
 from crplugins.keys.jwt.claims import key_of
 from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.jwt.signing_keys import Fetch, Issuer, fetcher
@@ -94,10 +94,7 @@ class JwtKeys(Shared):
         self._refresher = asyncio.create_task(self._refresh())
 
     async def close(self) -> None:
-        if self._refresher is not None:
-            self._refresher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._refresher
+        await stopped(self._refresher)
         await self._issuer.close()
 
     def __repr__(self) -> str:

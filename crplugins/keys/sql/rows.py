@@ -31,7 +31,7 @@ from crplugins.keys.audit import AuditEntry, AuditQuestion
 from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, PolicySection, limits_to_dict
 from crplugins.keys.source import Found
-from crplugins.settings.section import read_section
+from crplugins.settings.reading import read_section
 from crplugins.sql.utc_time import UtcTime
 
 PolicySection.prepare()
@@ -206,7 +206,7 @@ async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool
 
 
 def read_keys(rows: Iterable[Mapping[str, Any]]) -> list[Key]:
-    """The keys of their rows, those of one behind each other. Raises `ConfigError` as `read_key` does."""
+    """The keys of their rows, those of one after each other. Raises `ConfigError` as `read_key` does."""
     return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row["id"])]
 
 

@@ -6,12 +6,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
 from crplugins.core.shared import Shared
 from crplugins.core.single_flight import SingleFlight
+from crplugins.core.waiting import stopped
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
 from crplugins.keys.sections import DEFAULT_CACHED_KEYS, DEFAULT_STALE_SECONDS
@@ -173,10 +173,7 @@ class SqlKeys(Shared):
         self._poller = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        if self._poller is not None:
-            self._poller.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poller
+        await stopped(self._poller)
         await self._flights.close()
         await self._database.__aexit__(None, None, None)
 

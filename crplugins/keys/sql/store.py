@@ -148,7 +148,7 @@ async def _insert_secrets(connection: AsyncConnection, key_id: str, secrets: Seq
 async def _write(connection: AsyncConnection, before: Key, after: Key, version: int) -> None:
     """Bring the rows of a key from `before` to `after`."""
     known = {secret.digest for secret in before.secrets}
-    added = after.secrets[len(before.secrets) :]  # a change ends secrets, and adds some behind them
+    added = after.secrets[len(before.secrets) :]  # a change ends secrets, and adds some after them
     await _refuse_known_secrets(connection, added)
     changed: dict[str, Any] = key_values(after, version)
     if after.disabled != before.disabled:

@@ -163,7 +163,7 @@ def _amounts() -> defaultdict[ExportGroup, BookedAmounts]:
 def _late(books: _Books) -> None:
     """What is too much here on one day and too little on the next, as far as requests ended late on the first.
 
-    What began on the day before the export, or is booked on the day behind it, has its other half out of sight.
+    What began on the day before the export, or is booked on the day after it, has its other half out of sight.
     """
     for group, late in sorted(books.late.items()):
         after = group._replace(day=group.day + _DAY)

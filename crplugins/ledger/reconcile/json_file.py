@@ -1,7 +1,7 @@
 """The results of a JSON export, one at a time: a page of an API, a list of pages, or one page after the other.
 
 Both APIs answer `{"data": [{...time..., "results": [{...}, ...]}, ...], "has_more": ...}`; which of a bucket's members
-comes first is not promised, and Anthropic's time stands behind its results.
+comes first is not promised, and Anthropic's time stands after its results.
 """
 
 import codecs
@@ -83,7 +83,7 @@ class JsonReader:
         if self.peek() != end:
             self._expect(",")
             if self.peek() == end:
-                self._fail(f"'{end}' behind a comma")
+                self._fail(f"'{end}' after a comma")
 
     def _expect(self, character: str) -> None:
         found = self.peek()
@@ -110,7 +110,7 @@ class JsonReader:
             try:
                 text = self._decode(chunk)
             except UnicodeDecodeError:
-                self._fail("is not UTF-8 behind this place")
+                self._fail("is not UTF-8 after this place")
         self._text, self._at = rest + text, 0
         return bool(text)
 
@@ -123,7 +123,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class Bucket:
-    """The time of some results: read when all of them are, because it may stand behind them."""
+    """The time of some results: read when all of them are, because it may stand after them."""
 
     def __init__(self, line: int, column: int) -> None:
         self._line, self._column = line, column

@@ -5,7 +5,7 @@ redis+sentinel://user:password@host:26379,host:26379/name-of-the-master/0
 redis+cluster://user:password@host:6379,host:6379
 
 `valkey` may stand in the place of `redis`. User and password are the servers'; those of Sentinels are
-`?sentinel_username=...&sentinel_password=...`. Other words behind the question mark are redis-py's.
+`?sentinel_username=...&sentinel_password=...`. Other query parameters are redis-py's.
 """
 
 import re
@@ -69,7 +69,7 @@ def read_redis_url(text: str) -> RedisUrl:
     query = f"?{urlencode(words)}" if words else ""
     if parts["kind"] == "cluster":
         if path not in ("", "0"):
-            raise ValueError("must have no database behind the hosts of a cluster, which has one")
+            raise ValueError("must have no database after the hosts of a cluster, which has one")
         return RedisUrl("cluster", f"{scheme}://{where}/0{query}", seeds)
     master, _, database = path.partition("/")
     if not master or not re.fullmatch(r"\d*", database):

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from crplugins.core.fact import Fact, fact
+from crplugins.core.fact import Fact, fact, facts_of
 from crplugins.core.patterns import MeetingTable, NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
 from crplugins.keys.aliases import AliasError
@@ -72,8 +72,9 @@ def _access(
     if not permitted(view, allowed, requested):
         text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
         let_through = shadow or principal.models_shadow
-        facts = (fact("may_not_call", model=requested), *[fact("shadow")] * let_through)
-        return AliasStep("allow_list", text + " (shadow)" * let_through, requested, ok=let_through, facts=facts)
+        facts = facts_of(fact("may_not_call", model=requested), fact("shadow") if let_through else None)
+        told = f"{text} (shadow)" if let_through else text
+        return AliasStep("allow_list", told, requested, ok=let_through, facts=facts)
     granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
     through = "" if granted == requested else f", which '{requested}' resolves to"
     facts = (fact("may_call", model=granted),)

@@ -160,7 +160,7 @@ class Renaming:
 
 
 def _may_name_model(data: bytes, start: int = 0) -> bool:
-    """Whether a key behind `start` is, or might be, called `model`."""
+    """Whether a key after `start` is, or might be, called `model`."""
     return data.find(_KEY, start) >= 0 or data.find(_ESCAPED_LETTER, start) >= 0
 
 

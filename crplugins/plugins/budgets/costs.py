@@ -10,7 +10,7 @@ from crplugins.metering.estimate import Demand, asks_for_speech, attached_tokens
 
 class ExpectedCost:
     """What a request will cost at a price, by what it asks for: a tier that may be twice the standard one, a model that
-    is six times as fast and as dear, speech, which costs many times what text does."""
+    is six times as fast and as expensive, speech, which costs many times what text does."""
 
     def __init__(self, exchange: Exchange, price: Price) -> None:
         self._price, self._terms, self._units = price, exchange.asked_terms(), exchange.asked_units()
@@ -70,7 +70,7 @@ def is_free(price: Price) -> bool:
 
 
 def _costs(part: object) -> bool:
-    """Of one field of a price: an amount or None, or further prices, each behind what it applies to."""
+    """Of one field of a price: an amount or None, or further prices, each after what it applies to."""
     if isinstance(part, Price):
         return not is_free(part)
     return any(_costs(price) for _, price in part) if isinstance(part, tuple) else bool(part)

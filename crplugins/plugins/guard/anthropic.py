@@ -1,6 +1,6 @@
 """What Anthropic refuses of a message (https://docs.anthropic.com/en/api/messages), in the words of its API.
 
-Roles need not alternate: messages of one role that follow each other are joined there. Behind the first message the
+Roles need not alternate: messages of one role that follow each other are joined there. After the first message the
 system may speak too, as it does in Claude Code; which models know that, their providers say.
 """
 

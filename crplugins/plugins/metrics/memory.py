@@ -52,7 +52,7 @@ class Value:
 
 
 class Distribution:
-    """One histogram. Behind the last of `bounds` comes the bucket `+Inf`."""
+    """One histogram. After the last of `bounds` comes the bucket `+Inf`."""
 
     __slots__ = ("bounds", "counts", "exemplars", "sum")
 

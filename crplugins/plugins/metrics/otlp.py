@@ -146,7 +146,7 @@ class _Distribution:
             count=totals[-1],
             sum=self.sum,
             bucket_counts=[after - before for before, after in pairwise([0, *totals])],
-            explicit_bounds=bounds[:-1],  # behind the last comes +Inf
+            explicit_bounds=bounds[:-1],  # after the last comes +Inf
             min=None,  # type: ignore[arg-type]  # nobody has kept it; the encoders then leave it out
             max=None,  # type: ignore[arg-type]
             exemplars=self.exemplars,

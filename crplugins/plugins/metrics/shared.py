@@ -7,13 +7,14 @@ copies them into the files once a second, because another process may be scraped
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from crplugins.core.outcome import HEALTH_STATES
 from crplugins.core.principal import PRIORITIES, Priority
+from crplugins.core.waiting import stopped
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
@@ -255,10 +256,7 @@ class SharedValues:
         self._copying = asyncio.create_task(self._copy())
 
     async def close(self) -> None:
-        if self._copying is not None:
-            self._copying.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._copying
+        await stopped(self._copying)
         await asyncio.to_thread(leave, self._directory)
 
     def gathered(self) -> "CollectorRegistry":

@@ -102,7 +102,7 @@ class Witness(Plugin):
 class ScriptedApp:
     """An app that reads the request, sends `messages`, and then raises `raises` or waits for the client to leave.
 
-    `gate` is awaited behind the first body message.
+    `gate` is awaited after the first body message.
     """
 
     def __init__(

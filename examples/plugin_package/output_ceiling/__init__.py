@@ -31,7 +31,7 @@ class OutputCeiling(Plugin):
         ceilings: output tokens by that tag's value.
         default: for every other key; None bounds nothing.
         above: what becomes of a request that asks for more: lower it, or refuse it with 400.
-        note: put behind an answer that a lowered bound has cut, such as ` [cut at {ceiling} tokens]`.
+        note: put after an answer that a lowered bound has cut, such as ` [cut at {ceiling} tokens]`.
     """
 
     reads_body = True

@@ -197,7 +197,7 @@ def test_a_mode_that_litellm_does_not_have_keeps_no_model_from_being_served(load
     text = MODELS.replace("api_key: x}", "api_key: x}\n    model_info: {mode: embeddings}")
     config = load(text + "litellm_settings: {}")
     assert [entry.model_name for entry in config.model_list] == ["a", "b"]
-    assert config.deployments()[0].spoken is None
+    assert config.deployments()[0].protocols is None
     assert config.warnings == (
         "model_list[0].model_info.mode is unknown, did you mean 'embedding'?: a mode that LiteLLM does not have says "
         "nothing about a model, there and here",

@@ -13,7 +13,7 @@ from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.report import rows_of
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
 from crplugins.config.litellm.table import FateTable, key_table
-from crplugins.config.models import LitellmParams
+from crplugins.config.litellm_params import LitellmParams
 from crplugins.handlers.litellm_settings import is_parameter, is_setting
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import KeyPath

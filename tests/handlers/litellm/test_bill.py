@@ -144,6 +144,21 @@ async def test_what_anthropics_stream_counts_at_its_start_need_not_stand_at_its_
     assert (row["cost_micro_usd"], row["usage_source"]) == (ANTHROPIC_COST, "provider")
 
 
+@pytest.mark.parametrize(
+    "counted_last",
+    [
+        pytest.param({"input_tokens": 100}, id="left out"),
+        pytest.param({"output_tokens": 0}, id="0"),
+        pytest.param({"input_tokens": 100, "output_tokens": None}, id="null"),
+    ],
+)
+async def test_the_first_token_that_anthropics_stream_counts_at_its_start_is_not_its_whole_output(
+    tmp_path, counted_last
+):
+    row = await bill_of(tmp_path, "anthropic/claude-9", anthropic(True, counted_last), {"stream": True})
+    assert (row["input_tokens"], row["usage_source"]) == (1600, "estimated")
+
+
 @pytest.mark.parametrize("body", ASKED)
 async def test_the_tier_the_model_and_the_providers_own_cost_come_through(tmp_path, body):
     row = await bill_of(tmp_path, "openai/m", openai("stream" in body), body)

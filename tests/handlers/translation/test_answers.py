@@ -13,7 +13,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.said import Said, weight
 from crplugins.core.sse import Event
 from crplugins.handlers.litellm.repair import StreamRepair
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.responses_request import thoughts_of
 from crplugins.handlers.translation.translated import TRANSLATIONS
 from tests.families.client import Seen

@@ -8,7 +8,7 @@ from openai.types.responses import Response
 
 from crplugins.core.dialects import MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.translated import TRANSLATIONS
 
 BASH = {"type": "bash_20250124", "name": "bash"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crplugins.core.dialects import MESSAGES, RESPONSES, Dialect
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.translated import TRANSLATIONS
 
 ANY, OPENAI, CLAUDE = Target(), Target(is_openai=True), Target(is_claude=True)

@@ -8,7 +8,7 @@ import pytest
 
 from crplugins.core.dialects import COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.responses_request import sealed
 from crplugins.handlers.translation.translated import TRANSLATIONS
 

@@ -7,7 +7,7 @@ import pytest
 
 from crplugins.core.dialects import MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.spoken import Target
+from crplugins.handlers.protocols import Target
 from crplugins.handlers.translation.tool_names import ToolNames
 from crplugins.handlers.translation.translated import TRANSLATIONS
 

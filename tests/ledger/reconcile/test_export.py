@@ -299,7 +299,7 @@ def page(*results, **bucket):
         ('{"data": [1]}', "line 1, column 11: is no JSON of an export: must be '{', not '1'"),
         ('{"data": [{"results": [1]}]}', "line 1, column 24: a result must be an object"),
         ('{"data": [{"start_time": 1780272000,\n "results": [{"a": 1,}]}]}', "line 2, column 2"),
-        ('{"data": [{"start_time": 1780272000, "results": []},]}', "is no JSON of an export: ']' behind a comma"),
+        ('{"data": [{"start_time": 1780272000, "results": []},]}', "is no JSON of an export: ']' after a comma"),
         ("[" * 50, "is nested too deep for an export"),
         ('{"data": [{"results": [' + "[" * 100_000, "is no JSON of an export"),
         (json.dumps(page({"object": "other"})), "this is no result of a usage or costs API"),

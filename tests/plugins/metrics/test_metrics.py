@@ -9,8 +9,9 @@ from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.record import record_of
+from crplugins.plugins.metrics.label_guard import PROVIDERS
 from crplugins.plugins.metrics.plugin import Metrics
-from crplugins.plugins.metrics.series import PREPARED_MODELS, PROVIDERS
+from crplugins.plugins.metrics.series import PREPARED_MODELS
 from tests.plugins.metrics.setup import changes, finished, run, samples, value
 
 

@@ -73,7 +73,7 @@ export function usageCharts(days, lines) {
   ];
 }
 
-/** Lines of usage by one column of theirs, the dearest first; those without a price behind them, by requests. */
+/** Lines of usage by one column of theirs, the most expensive first; those without a price after them, by requests. */
 export function usageTable(caption, title, column, lines) {
   const cost = (line) => line.cost_usd ?? 0;
   const largest = Math.max(...lines.map(cost));

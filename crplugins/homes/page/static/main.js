@@ -1,4 +1,4 @@
-// Begins the page: the language, whether the gateway is up, and which view is shown. A view is named behind the # of the
+// Begins the page: the language, whether the gateway is up, and which view is shown. A view is named after the # of the
 // address and is shown by a module's `show(place, signal)`; `signal` is aborted when another takes its place.
 
 import * as changes from "./admin/changes.js";

@@ -10,7 +10,7 @@ def says_something(error: Any) -> bool:
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
-def told_error(data: bytes) -> dict[str, Any] | None:
+def error_in_answer(data: bytes) -> dict[str, Any] | None:
     """The error that a JSON object without an `error` tells, in OpenAI's words; None where it tells none."""
     try:
         told = _told.decode(data)

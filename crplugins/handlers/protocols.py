@@ -47,24 +47,24 @@ if TYPE_CHECKING:
     from crplugins.handlers.translation.shown_blocks import ShownBlocks
     from crplugins.handlers.translation.translated import Translated
 
-Spoken = frozenset[Dialect]
+DialectSet = frozenset[Dialect]
 
-TRANSLATED: Final[Spoken] = frozenset({COMPLETIONS, RESPONSES, MESSAGES})
+TRANSLATED: Final[DialectSet] = frozenset({COMPLETIONS, RESPONSES, MESSAGES})
 """The protocols in which one that chats can be asked."""
 
-ANTHROPICS: Final[Spoken] = frozenset({MESSAGES, COUNT_TOKENS})
+ANTHROPICS: Final[DialectSet] = frozenset({MESSAGES, COUNT_TOKENS})
 """What Anthropic speaks itself."""
 
-RESPONSES_ALONE: Final[Spoken] = frozenset({RESPONSES, COMPACT})
+RESPONSES_ALONE: Final[DialectSet] = frozenset({RESPONSES, COMPACT})
 """What OpenAI speaks of some of its models."""
 
-_LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
-_ALL: Final[Spoken] = frozenset(ALL)
-_OPENAIS_OWN: Final[Spoken] = _ALL - ANTHROPICS
-_ANTHROPICS_OWN: Final[Spoken] = ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
-_LITELLMS_AND_ANTHROPICS: Final[Spoken] = _LITELLMS | ANTHROPICS
+_LITELLMS: Final[DialectSet] = frozenset({CHAT, EMBEDDINGS})
+_ALL: Final[DialectSet] = frozenset(ALL)
+_OPENAIS_OWN: Final[DialectSet] = _ALL - ANTHROPICS
+_ANTHROPICS_OWN: Final[DialectSet] = ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
+_LITELLMS_AND_ANTHROPICS: Final[DialectSet] = _LITELLMS | ANTHROPICS
 
-_MODES: Final[Mapping[str, Spoken]] = {
+_MODES: Final[Mapping[str, DialectSet]] = {
     "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS}),
     "completion": frozenset({COMPLETIONS}),
     "embedding": frozenset({EMBEDDINGS}),
@@ -81,7 +81,7 @@ _MODES: Final[Mapping[str, Spoken]] = {
 _BY_PATH: Final = {f"/v1{dialect.path}": dialect for dialect in ALL}
 
 
-def said_of(info: Mapping[str, Any]) -> Spoken | None:
+def protocols_in(info: Mapping[str, Any]) -> DialectSet | None:
     """The protocols that a model has by its `model_info`; None if that says nothing. Other endpoints are left out."""
     listed = info.get("supported_endpoints")
     named = [_BY_PATH[each] for each in listed if each in _BY_PATH] if isinstance(listed, list | tuple) else []
@@ -93,10 +93,10 @@ def said_of(info: Mapping[str, Any]) -> Spoken | None:
 
 def answers_in_responses(info: Mapping[str, Any]) -> bool:
     """Whether `mode` says so, and no list of endpoints says that there is nothing else."""
-    return info.get("mode") == "responses" and said_of(info) is RESPONSES_ALONE
+    return info.get("mode") == "responses" and protocols_in(info) is RESPONSES_ALONE
 
 
-def spoken_by(deployment: Deployment, upstream: object, native: Upstream | None = None) -> Spoken:
+def protocols_of(deployment: Deployment, upstream: object, native: Upstream | None = None) -> DialectSet:
     """The protocols in which a deployment is asked as it is.
 
     `upstream` is what it was resolved to; `native` is where it is asked in its own protocol, if litellm translates.
@@ -104,15 +104,15 @@ def spoken_by(deployment: Deployment, upstream: object, native: Upstream | None 
     if native is not None and native.provider != ANTHROPIC:
         return own_protocols(native) | {CHAT}
     wire = _wire_of(deployment, upstream, native)
-    return wire if deployment.spoken is None else (wire & deployment.spoken or wire & {CHAT})
+    return wire if deployment.protocols is None else (wire & deployment.protocols or wire & {CHAT})
 
 
-def own_protocols(native: Upstream) -> Spoken:
+def own_protocols(native: Upstream) -> DialectSet:
     """In which protocols one is asked as it is for whom litellm translates the others."""
     return ANTHROPICS if native.provider == ANTHROPIC else RESPONSES_ALONE
 
 
-def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) -> Spoken:
+def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) -> DialectSet:
     if is_demo(deployment):
         return _ALL
     if not isinstance(upstream, Upstream):
@@ -234,8 +234,8 @@ class Protocols:
         has_own_ids: the ids of calls have a form of their own, so that a chat completion is to be `fitted` too.
     """
 
-    def __init__(self, spoken: Spoken = _ALL, target: Target = _UNKNOWN) -> None:
-        self._spoken: Final = spoken
+    def __init__(self, asked_in: DialectSet = _ALL, target: Target = _UNKNOWN) -> None:
+        self._asked_in: Final = asked_in
         self._target: Final = target
         self.has_own_ids: Final = target.call_ids(CHAT) is not None
         self._missing: set[Dialect] = set()
@@ -243,11 +243,11 @@ class Protocols:
 
     def speaks(self, dialect: Dialect) -> bool:
         """It is asked as it is."""
-        return dialect in self._spoken and dialect not in self._missing
+        return dialect in self._asked_in and dialect not in self._missing
 
     def answers(self, dialect: Dialect) -> bool:
         """It is asked as it is, or in chat completions."""
-        return self.speaks(dialect) or (dialect in TRANSLATED and CHAT in self._spoken)
+        return self.speaks(dialect) or (dialect in TRANSLATED and CHAT in self._asked_in)
 
     def fitted(self, dialect: Dialect, body: Body) -> Body:
         """The request with what other models have said in it as this one takes it, where it is asked as it is."""
@@ -260,7 +260,7 @@ class Protocols:
     async def answer(self, handler: Handler, exchange: Exchange, body: Body) -> Reply:
         """The answer of `handler` to a request in another protocol than chat completions. Raises as it does."""
         dialect = exchange.dialect
-        can_translate = dialect in TRANSLATED and CHAT in self._spoken
+        can_translate = dialect in TRANSLATED and CHAT in self._asked_in
         if self.speaks(dialect):
             try:
                 return await handler.answer(exchange, body)

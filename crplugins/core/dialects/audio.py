@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from crplugins.core.body import Body
+from crplugins.core.delta import Delta
 from crplugins.core.dialects.counted import ANSWERED, Counted, Members, value_of
 from crplugins.core.dialects.dialect import is_document, is_page
 from crplugins.core.finish_reasons import is_failure
@@ -19,14 +20,14 @@ from crplugins.core.lenient_json import decode_leniently, object_of, objects_of,
 from crplugins.core.media import recording_seconds
 from crplugins.core.sse import Event
 from crplugins.core.units import MAX_SECONDS, NO_UNITS, Units, sane_seconds
-from crplugins.core.wire import AnswerFacts, Choice, Delta, MadeFacts, Misshapen
+from crplugins.core.wire import AnswerFacts, Choice, MadeFacts, Misshapen
 
 _UNSEEN_SECONDS: Final = 3600.0
 """Of a recording that is not sent along, if its provider does not say how long it is: more than most last, for what
 nobody counts would be free."""
 
 
-class Spoken(Counted):
+class AudioDialect(Counted):
     """An answer that is no JSON is an answer too.
 
     Attributes:
@@ -52,7 +53,7 @@ _ADDRESSES: Final = ("url", "file_url", "audio_url")
 """Where providers (Groq, Mistral) take the address of a recording, whether a file is sent with it or not."""
 
 
-class Understood(Spoken):
+class RecordingDialect(AudioDialect):
     """A recording as text, of silence an empty one.
 
     Streams are OpenAI's events, Mistral's, or the chunks of vLLM and Together. These say of each piece of a recording
@@ -99,7 +100,7 @@ def _piece(choice: Mapping[str, Any]) -> Choice:
     return Choice(0, failed, delta=struct_of_what_fits(choice.get("delta"), Delta))
 
 
-class Transcriptions(Understood):
+class Transcriptions(RecordingDialect):
     """`POST /v1/audio/transcriptions`."""
 
     name = "transcriptions"
@@ -115,14 +116,14 @@ class Transcriptions(Understood):
         return self.events_of([*delta, {**told, "type": "transcript.text.done"}])
 
 
-class Translations(Understood):
+class Translations(RecordingDialect):
     """`POST /v1/audio/translations`."""
 
     name = "translations"
     path = "/audio/translations"
 
 
-class Speech(Spoken):
+class Speech(AudioDialect):
     """`POST /v1/audio/speech`."""
 
     name = "speech"

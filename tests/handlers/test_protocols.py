@@ -21,7 +21,7 @@ from crplugins.core.dialects import (
     Dialect,
 )
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.spoken import CLAUDES, MISTRALS, Target, said_of, spoken_by, target_of
+from crplugins.handlers.protocols import CLAUDES, MISTRALS, Target, protocols_in, protocols_of, target_of
 from crplugins.handlers.upstream import Upstream
 from tests.conftest import serving
 from tests.core.test_dialects import DOCUMENTS, WORDS
@@ -111,26 +111,26 @@ def only(*paths: str) -> dict[str, Any]:
     ],
 )
 def test_litellms_words_say_what_a_model_speaks(info: dict[str, Any], spoken: set[Dialect] | None) -> None:
-    assert said_of(info) == spoken
+    assert protocols_in(info) == spoken
 
 
 def test_a_wire_has_what_its_servers_may_have() -> None:
     deployment, upstream = Deployment("m", "openai/m"), Upstream("openai", "m", "http://h/v1")
     anthropic = Upstream("anthropic", "m", "http://h/v1")
-    assert spoken_by(deployment, upstream) == set(ALL)
+    assert protocols_of(deployment, upstream) == set(ALL)
     at_openai = Upstream("openai", "m", "https://api.openai.com/v1")
-    assert spoken_by(deployment, at_openai) == set(ALL) - {MESSAGES, COUNT_TOKENS}
-    assert spoken_by(Deployment("m", "anthropic/claude-4"), anthropic) == {CHAT, MESSAGES, COUNT_TOKENS}
-    assert spoken_by(Deployment("m", "anthropic/claude-4"), None) == {CHAT, EMBEDDINGS}
-    assert spoken_by(Deployment("m", "anthropic/claude-4"), None, anthropic) == {
+    assert protocols_of(deployment, at_openai) == set(ALL) - {MESSAGES, COUNT_TOKENS}
+    assert protocols_of(Deployment("m", "anthropic/claude-4"), anthropic) == {CHAT, MESSAGES, COUNT_TOKENS}
+    assert protocols_of(Deployment("m", "anthropic/claude-4"), None) == {CHAT, EMBEDDINGS}
+    assert protocols_of(Deployment("m", "anthropic/claude-4"), None, anthropic) == {
         CHAT,
         EMBEDDINGS,
         MESSAGES,
         COUNT_TOKENS,
     }
-    assert spoken_by(Deployment("m", "openai/m", spoken=frozenset({CHAT, MESSAGES})), at_openai) == {CHAT}
-    assert spoken_by(Deployment("m", "anthropic/c", spoken=frozenset({RESPONSES})), None) == {CHAT}
-    assert spoken_by(Deployment("m", "demo/echo"), None) == set(ALL)
+    assert protocols_of(Deployment("m", "openai/m", protocols=frozenset({CHAT, MESSAGES})), at_openai) == {CHAT}
+    assert protocols_of(Deployment("m", "anthropic/c", protocols=frozenset({RESPONSES})), None) == {CHAT}
+    assert protocols_of(Deployment("m", "demo/echo"), None) == set(ALL)
 
 
 @pytest.mark.parametrize(
