@@ -14,6 +14,7 @@ import aiohttp
 from crplugins.testing import FakeProvider, ReceivedRequest, Script, usage_object
 from tests.integration.metering_bills import BILLS, PRICES, Happened
 from tests.integration.metering_setup import PATH
+from tests.rehearsals import alike
 
 Behaviour = Literal["reads", "leaves-early", "leaves-mid", "leaves-late", "times-out"]
 
@@ -65,6 +66,7 @@ SCRIPTS: Final[Mapping[str, Script]] = {
 }
 HANDLERS: Final = ("direct", "litellm")
 CASES: Final[Mapping[str, Script]] = {**SCRIPTS, **{name: bill.script for name, bill in BILLS.items()}}
+alike(CASES)
 MODELS: Final = [f"{handler}-{name}" for handler in HANDLERS for name in CASES]
 
 # Several times as many good answers as bad ones, and two of five requests for the bills.
