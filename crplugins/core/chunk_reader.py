@@ -97,18 +97,26 @@ class ChunkReader:
 
 
 def _with_head(event: Event) -> Event:
-    """The chunk with an index for each choice (Snowflake has none), and named as a chunk of chat completions where it
-    is named as something else: OpenAI's helpers fail on the one, and pass the other over."""
+    """The chunk with an index for each choice (Snowflake has none), without an empty role (MiniMax), and named as a
+    chunk of chat completions where it is named as something else: OpenAI's helpers fail on the first, clients with
+    closed lists of roles on the second, and the third is passed over."""
     try:
         chunk = object_of(decode_with_halves(event.data or b""))
     except NOT_JSON:  # only we can read it
         return event
     choices = objects_of(chunk.get("choices"))
-    if chunk.get("object", CHUNK) == CHUNK and all("index" in choice for choice in choices):
+    if chunk.get("object", CHUNK) == CHUNK and all(map(_is_usual, choices)):
         return event
     chunk["choices"] = [{"index": 0, **choice} for choice in choices]
+    for delta in (object_of(choice.get("delta")) for choice in choices):
+        if delta.get("role") == "":
+            del delta["role"]
     chunk["object"] = CHUNK
     return event.with_data(encoded(chunk))
+
+
+def _is_usual(choice: Mapping[str, Any]) -> bool:
+    return "index" in choice and object_of(choice.get("delta")).get("role") != ""
 
 
 _HEAD: Final = ("id", "object", "created", "model")

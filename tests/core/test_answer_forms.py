@@ -265,6 +265,12 @@ def test_of_a_stream_whose_first_chunk_lacks_what_openais_helpers_read_each_gets
     assert reader.looks_at_each is False
 
 
+def test_a_role_that_is_empty_is_left_out_of_each_chunk() -> None:
+    said = [{"index": 0, "delta": {"role": "", "content": text}} for text in ("Good", " day")]
+    read = read_in_turn(*said, {"index": 0, "delta": {"role": ""}, "finish_reason": "stop"})
+    assert [each["choices"][0]["delta"] for each in read] == [{"content": "Good"}, {"content": " day"}, {}]
+
+
 def test_two_calls_of_an_answer_never_have_one_id() -> None:
     told = [
         {"index": n, "id": "f", "type": "function", "function": {"name": f"f{n}", "arguments": "{}"}} for n in (0, 1)
