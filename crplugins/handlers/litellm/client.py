@@ -61,6 +61,10 @@ OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
 _OLLAMAS_PARTS: Final = frozenset({"text", "image_url", "file", "thinking", "redacted_thinking"})
 """Of a message with others litellm sends the rest alone, or counts its tokens in vain once the answer is there."""
 
+_REST: Final = 9
+"""Times as long as a rehearsal took, the client rehearses no other model. Behind a wildcard, where a provider answers
+to any name, clients could else have each of their requests followed by one, which costs as much as fifty."""
+
 _OLLAMA_BASE: Final = "http://localhost:11434"
 _OLLAMA_TIMEOUT: Final = 5.0
 
@@ -113,6 +117,8 @@ class LitellmClient:
         self._mocked = "mock_response" in deployment.parameters
         self._calls, self._candidates = calls, candidates
         self._closing = False
+        self._rehearses = False
+        self._rests_until = 0.0
         self._models: Final[BoundedMap[str, Known]] = BoundedMap(256)  # a wildcard deployment has many models
 
     async def arguments_for(self, model: str) -> ArgumentMap:
@@ -152,9 +158,14 @@ class LitellmClient:
                 return await self._calls.stream(known.configured, request, seconds)
             return await self._calls.plain(known.configured, request, messages, answer, seconds)
         answered = await self._answered(model, messages, arguments, answer, seconds)
-        if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
+        if known.rehearsing is None and self._may_rehearse():  # it has answered: the name is not made up, for most
+            self._rehearses = True
             known.rehearsing = asyncio.create_task(self._rehearse(model, known))
         return answered
+
+    def _may_rehearse(self) -> bool:
+        """Now; else it is for one of the next requests for the model."""
+        return not self._rehearses and asyncio.get_running_loop().time() >= self._rests_until
 
     async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer, seconds: float) -> Any:
         """An `EmbeddingResponse`. Raises `Overdue` after so many `seconds`."""
@@ -195,8 +206,12 @@ class LitellmClient:
                 raise asyncio.CancelledError
             return await self._acompletion(model, messages, arguments, stream=stream)
 
+        clock = asyncio.get_running_loop().time
+        began = clock()
         with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the slow path
             known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
+        self._rehearses, now = False, clock()
+        self._rests_until = now + _REST * (now - began)
 
     async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
         return await self._litellm.acompletion(

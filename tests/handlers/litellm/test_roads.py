@@ -273,3 +273,16 @@ async def test_a_model_is_rehearsed_once_its_provider_has_answered_for_it(throug
             through_litellm.clear()
             await asked.plain()
             assert through_litellm == []
+
+
+async def test_a_client_that_invents_names_has_not_each_of_them_rehearsed(through_litellm):
+    """Where a provider answers to any name, each request was followed by two dozen of litellm's."""
+    async with FakeProvider() as upstream:
+        deployment = Deployment("w/*", "openai/*", api_base=upstream.base_url, api_key=KEY, parameters={})
+        async with LitellmHandler(deployment) as handler:
+            asked = Asked(handler)
+            await asked.plain(model="w/served")
+            for number in range(12):
+                await asked.plain(model=f"w/invented-{number}")
+    assert through_litellm.count("openai/served") > 2
+    assert [through_litellm.count(f"openai/invented-{number}") for number in range(12)] == [1] * 12
