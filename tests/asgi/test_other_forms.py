@@ -125,9 +125,12 @@ async def test_a_success_that_is_no_completion_passes_and_is_recorded_as_a_failu
     assert seen.exchange.error_type == "upstream_stream_broken"
 
 
+@pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("reason", ["error", "abort", "MALFORMED_FUNCTION_CALL"])
-async def test_a_document_whose_model_has_failed_passes_and_is_recorded_as_a_failure(reason: str) -> None:
-    content = b'{"choices": [{"index": 0, "message": {"content": "Hel"}, "finish_reason": "%s"}]}' % reason.encode()
+async def test_a_document_whose_model_has_failed_passes_and_is_recorded_as_a_failure(reason: str, others: int) -> None:
+    failed = {"index": 0, "message": {"content": "Hel"}, "finish_reason": reason}
+    beside = [{**failed, "index": 1, "finish_reason": "stop"}] * others
+    content = json.dumps({"choices": [failed, *beside]}).encode()
     answer = await asked(App(content, content_type=JSON), seen := Observer(), PLAIN)
     assert (answer.status, answer.body) == (200, content)
     assert seen.ending == (200, "server_error")
