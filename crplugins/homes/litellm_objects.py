@@ -12,7 +12,7 @@ from crplugins.core.delta import Delta
 from crplugins.core.exchange import Exchange
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
-from crplugins.core.usage import Price
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.core.wire import Choice
 from crplugins.handlers.litellm.finish import failed
 from crplugins.handlers.litellm.sign_in import sign_in_model
@@ -120,8 +120,8 @@ def reported_in_chunks(chunks: Sequence[Any]) -> Any:
     """What the provider has reported of a stream, given the chunks that litellm keeps; None if it has not.
 
     The last report holds: litellm's own sum adds the total up anew, and so loses the output that some providers count
-    nowhere else. But the input does not shrink while an answer is written. Anthropic's streams count it at their start,
-    and some servers then write null or 0 for it, which litellm takes for their last word.
+    nowhere else. Only a part of the input that Anthropic's streams have counted at their start, and for which a server
+    then writes null or 0, is as it was (`changed_counts`): litellm takes that for the last word.
     """
     last = next((told for chunk in reversed(chunks) if (told := reported_in(chunk)) is not None), None)
     # Where litellm itself puts Anthropic's: all the other places would be looked at for each chunk.
@@ -130,17 +130,22 @@ def reported_in_chunks(chunks: Sequence[Any]) -> Any:
 
 
 def _with_input_of(first: Any, last: Any) -> Any:
-    """The last report of a stream, with the input that the first one has counted where that is more."""
-    if first is None or first is last or not hasattr(last, "model_copy") or _input_of(first) <= _input_of(last):
+    """The last report of a stream, with the input of the first one where the last leaves a part of it out."""
+    if first is None or first is last or not hasattr(last, "model_copy"):
+        return last
+    before, now = read_usage(first).counted(), read_usage(last).counted()
+    if before is None or now is None or now.input_tokens >= before.input_tokens:
+        return last
+    if not any(was and not left for was, left in zip(_parts_of_input(before), _parts_of_input(now), strict=True)):
         return last
     counts = {name: told for name in _INPUT_SIDE if (told := field_of(first, name)) is not None}
     output = (field_of(last, "total_tokens") or 0) - (field_of(last, "prompt_tokens") or 0)
-    return last.model_copy(update={**counts, "total_tokens": _input_of(first) + output})
+    return last.model_copy(update={**counts, "total_tokens": before.input_tokens + output})
 
 
-def _input_of(usage: Any) -> int:
-    counted = read_usage(usage).counted()
-    return 0 if counted is None else counted.input_tokens
+def _parts_of_input(usage: TokenUsage) -> tuple[int, int, int]:
+    cached, written = usage.cached_input_tokens, usage.cache_write_input_tokens
+    return usage.input_tokens - cached - written, cached, written
 
 
 _INPUT_SIDE: Final = (

@@ -140,6 +140,8 @@ class UsageCallback(StreamListener, CustomLogger):
         """Litellm has not reported how this stream ended: nobody has read it to its end."""
         parameters = stream.call.get("litellm_params") or {}
         if parameters.get("no-log") is not True and self._is_new(stream.call, failed=False, since=stream.begun):
+            with self._lock:  # on a busy machine litellm tells of a failure later than this
+                self._seen[stream.call_id, True] = time.monotonic()
             self._at_once(self._record(abandoned(self._facts(stream.call), stream), stream.call))
 
     def _facts(self, kwargs: Mapping[str, Any]) -> "CallFacts":

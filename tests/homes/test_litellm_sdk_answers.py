@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -286,6 +287,22 @@ async def test_the_input_that_a_stream_counts_at_its_start_holds(
     assert (record.usage.output_tokens, record.usage_source) == (OUTPUT, "provider")
 
 
+async def test_of_two_whole_counts_of_a_stream_the_last_holds(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    def chunk(prompt: int, output: int, reason: str | None) -> bytes:
+        usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+        choice = {"index": 0, "delta": {"content": "Hello"}, "finish_reason": reason}
+        fields = {"id": "c", "object": "chat.completion.chunk", "choices": [choice], "usage": usage}
+        return b"data: " + _json(fields) + b"\n\n"
+
+    provider.enqueue(Script(events=[chunk(32, 1, None), chunk(20, 2, "stop"), b"data: [DONE]\n\n"]))
+    async for _ in await litellm.acompletion(**call(provider, stream=True, stream_options={"include_usage": True})):
+        pass
+    [record] = await settled(records, 1)
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 2, "provider")
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 async def test_streams_still_open_or_just_dropped_are_recorded_when_the_callback_closes(
     provider: FakeProvider, dropped: bool
@@ -329,6 +346,23 @@ async def test_a_callback_that_closes_waits_for_the_stream_that_is_being_told_of
         asyncio.get_running_loop().call_later(0.1, goes_on.set)
     litellm.logging_callback_manager._reset_all_callbacks()
     assert [record.outcome for record in found] == ["cancelled"]
+
+
+async def test_a_broken_stream_that_litellm_reports_late_leaves_one_record(
+    provider: FakeProvider, records: list[UsageRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm_sdk_streams, "SOON", 0.0)
+    provider.enqueue(Script(text=WORDS, chunk_size=10, cut_after=3))
+    stream = await litellm.acompletion(**call(provider, stream=True))
+    with pytest.raises(Exception, match="Stream ended before"):
+        async for _ in stream:
+            pass
+    del stream
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while not records and time.monotonic() < deadline:
+        time.sleep(0.02)  # noqa: ASYNC251  # the loop in which litellm's report waits is to have no turn
+    await settled(records, 1)
 
 
 async def test_streams_that_litellm_was_told_not_to_log_leave_none(
