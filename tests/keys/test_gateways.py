@@ -10,7 +10,7 @@ from crplugins.keys.sql import SqlStore
 from tests.keys.conftest import NOW, make_key
 from tests.warm import PYTHON
 
-KNOWN, OTHER = mint_secret(), mint_secret()
+KNOWN, OTHER, THIRD = mint_secret(), mint_secret(), mint_secret()
 
 SERVE = """
 import asyncio, sys
@@ -83,19 +83,26 @@ async def until(condition):
 
 async def test_a_revoked_key_is_refused_by_both(gateways, postgres_url):
     async with SqlStore(postgres_url) as console:
-        await console.add(make_key("team-a", KNOWN))
+        await is_revoked_everywhere(gateways, console, "team-a", KNOWN)
 
-        async def all_are(status):
-            return set(await gateways.statuses(KNOWN)) == {status}
 
-        await until(lambda: all_are(200))
-        await console.revoke("team-a", NOW)
-        await until(lambda: all_are(401))
+async def is_revoked_everywhere(gateways, console, key_id, secret):
+    """A new key: made, and revoked, and both gateways have followed both."""
+
+    async def all_are(status):
+        return set(await gateways.statuses(secret)) == {status}
+
+    await console.add(make_key(key_id, secret))
+    await until(lambda: all_are(200))
+    await console.revoke(key_id, NOW)
+    await until(lambda: all_are(401))
 
 
 async def test_postgresql_stopped_mid_traffic_and_started_again(gateways, postgres, postgres_url):
     async with SqlStore(postgres_url) as console:
         await console.add(make_key("team-a", KNOWN))
+        # A key that has changed in the last second is asked for once more, and an outage may come before that.
+        await is_revoked_everywhere(gateways, console, "team-c", THIRD)
         assert await gateways.statuses(KNOWN) == [200, 200]
     traffic = asyncio.create_task(until_cancelled(lambda: gateways.statuses(KNOWN)))
     await asyncio.to_thread(postgres.stop)
