@@ -14,11 +14,11 @@ CHAT_PARAMETERS: Final = frozenset({
 })  # fmt: skip
 
 FURTHER_MODELS: Final = frozenset({
-    "content_policy_fallbacks", "context_window_fallbacks", "extra_body", "fallbacks", "models",
-    "router_settings_override",
+    "content_policy_fallbacks", "context_window_fallback_dict", "context_window_fallbacks", "deployment_id",
+    "extra_body", "fallbacks", "models", "router_settings_override",
 })  # fmt: skip
-"""Parameters with which clients of OpenRouter and of LiteLLM's proxy name models besides `model`. Where one of these is
-the upstream it may answer with such a model, which nobody has permitted, limited or priced."""
+"""Parameters with which clients of OpenRouter and of LiteLLM's proxy name models besides `model` or in its place. Where
+one of these is the upstream it may answer with such a model, which nobody has permitted, limited or priced."""
 
 
 def normal_form(name: str) -> str:

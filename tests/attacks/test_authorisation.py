@@ -50,6 +50,7 @@ FURTHER: list[tuple[str, object]] = [
     ("models", ["openai/o1-pro"]), ("models", "openai/o1-pro"), ("fallbacks", ["w/a"]), ("fallbacks", [{"m": ["w/a"]}]),
     ("context_window_fallbacks", [{"m": ["w/a"]}]), ("content_policy_fallbacks", [{"m": ["w/a"]}]),
     ("router_settings_override", {"fallbacks": [{"m": ["w/a"]}]}), ("extra_body", {"model": "w/a"}),
+    ("deployment_id", "w/a"), ("deploymentId", "w/a"), ("context_window_fallback_dict", {"m": "w/a"}),
     ("extra_body", {"models": ["w/a"]}), ("Models", ["w/a"]), ("extraBody", {"model": "w/a"}),
 ]  # fmt: skip
 

@@ -109,7 +109,8 @@ class ProxyCallback(CustomLogger):
         if (around := boundary()) is not None:
             begin_attempt(around, self._runtime.deployments.of(kwargs))
         elif (call := self._call(kwargs)) is not None:
-            translated = not call.chat and METERED.get(getattr(call_type, "value", call_type)) is CHAT
+            asked = METERED.get(getattr(call_type, "value", call_type))
+            translated = asked is not None and asked is not call.exchange.dialect
             call.note_attempt(self._runtime.deployments.of(kwargs), translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:

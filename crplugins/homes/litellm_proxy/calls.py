@@ -100,7 +100,7 @@ class ProxyCall:
         return error, {**headers, **headers_of(error)}
 
     def note_attempt(self, deployment: ServingDeployment, *, translated: bool = False) -> None:
-        """LiteLLM calls a provider now; or, `translated`, makes a chat completion of the call it has just begun."""
+        """LiteLLM calls a provider now; or, `translated`, asks in another protocol for the call it has just begun."""
         if self.exchange.timings.app is None:
             self.exchange.timings.app = self.exchange.clock()
         if not translated or not self.exchange.attempts:

@@ -104,6 +104,12 @@ _COUNTED: Final = by_normal_form(("max_completion_tokens", "max_tokens", "n", "s
 _BESIDE: Final[Mapping[str, Mapping[str, str]]] = {"extra_body": _JUDGED, "additional_drop_params": _COUNTED}
 """Parameters of LiteLLM's that change others on their way, and which of them the plugins have judged before."""
 
+_IN_ITS_PLACE: Final = (
+    "azure", "context_window_fallback_dict", "custom_llm_provider", "deployment_id", "litellm_credential_name",
+)  # fmt: skip
+"""Parameters with which a client has another model, another provider or another account asked than the one that stands
+for the name in `model`. LiteLLM judges none of them, with its own keys neither."""
+
 
 class ServedModels(Plugin):
     """Refuses a name LiteLLM does not serve with OpenAI's 404, where LiteLLM would say 400. Stands innermost.
@@ -122,6 +128,9 @@ class ServedModels(Plugin):
     def on_request(self, exchange: Exchange) -> None:
         assert exchange.body is not None, "reads_body"
         fields = exchange.body.fields
+        for parameter in _IN_ITS_PLACE:
+            if parameter in exchange.body:
+                _check_in_its_place(parameter, exchange.body.get(parameter))
         if self._own_keys:
             check_one_model({name: value for name, value in fields.items() if name not in _BESIDE})
         for parameter, judged in _BESIDE.items():
@@ -135,6 +144,12 @@ class ServedModels(Plugin):
     def on_finish(self, exchange: Exchange) -> None:
         if exchange.price is None:
             exchange.price = self._prices(_group_of(exchange))
+
+
+def _check_in_its_place(parameter: str, value: object) -> None:
+    if value is not None and value is not False:
+        message = f"Unsupported parameter: '{parameter}' is not supported here. 'model' alone says what is asked."
+        raise GatewayError(400, message, param=parameter, code="unsupported_parameter")
 
 
 def _check_beside(parameter: str, value: object, judged: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from crplugins.core.principal import DEFAULT_PRIORITY, PRIORITIES, Principal, Pr
 from crplugins.core.stream_options import STREAM_OPTIONS
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import ProxyRefusal
+from crplugins.homes.litellm_proxy.names import router
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
 
 # What LiteLLM puts beside the client's own keys.
@@ -33,6 +34,9 @@ _ITS_OWN: Final = frozenset({
 _UNMETERED: Final = ("no-log", "background")
 """`no-log` keeps a request of LiteLLM's from all log events. A response in the `background` is answered before it is
 made, and its usage is known to who fetches it later."""
+
+
+_RETRY_POLICIES: Final = ("model_group_retry_policy", "retry_policy")
 
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_request_id", default=None)
@@ -48,6 +52,7 @@ _HASH_LENGTH: Final = 64
 
 async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], dialect: Dialect) -> None:
     """Run the plugins on a request, and keep it to be settled. Raises `Refusal`."""
+    _bound_retries(data)
     around = boundary()
     if around is not None:
         _check_model(around, data)
@@ -82,6 +87,16 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], dialect: Di
     if dialect.asks_for_usage and exchange.stream:
         _ask_for_usage(runtime, call, data)
     runtime.calls.add(call, data)
+
+
+def _bound_retries(data: dict[str, Any]) -> None:
+    """A client may have a provider asked less often than the router would, by a parameter or a header, and not more
+    often: a request is one to every limit, and what a call that fails has cost is told by nobody."""
+    for name in _RETRY_POLICIES:
+        data.pop(name, None)
+    asked, usual = data.get("num_retries"), getattr(router(), "num_retries", None)
+    if asked is not None and not (type(asked) is int and type(usual) is int and asked <= usual):
+        del data["num_retries"]
 
 
 def _check_metered(data: Mapping[str, Any]) -> None:

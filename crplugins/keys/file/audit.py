@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from crplugins.keys.audit import AuditEntry, AuditQuestion
+from crplugins.keys.file.file import keep_owner
 from crplugins.keys.store import KeyFileError
 from crplugins.settings.errors import Problem
 
@@ -16,10 +17,11 @@ _BLOCK: Final = 64 * 1024
 
 
 class AuditFile:
-    """A file that grows. Whoever writes holds the lock of the keys file."""
+    """A file that grows. Whoever writes holds the lock of `keys`, the keys file, whose owner it belongs to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Path) -> None:
         self._path = path
+        self._keys = keys
 
     @contextmanager
     def written(self, entry: AuditEntry) -> Iterator[None]:
@@ -33,6 +35,7 @@ class AuditFile:
         except OSError as error:
             raise self._failure(error) from None
         with os.fdopen(descriptor, "ab", buffering=0) as file:
+            keep_owner(descriptor, self._keys)
             before = file.seek(0, os.SEEK_END)
             try:
                 _append(file, line if _ends_with_newline(descriptor, before) else b"\n" + line)

@@ -147,6 +147,7 @@ class KeyFile:
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
             try:
+                keep_owner(descriptor, target)
                 _fill(descriptor, text.encode())
                 with suppress(FileNotFoundError):  # a new file stays as mkstemp makes it: for its owner alone
                     Path(name).chmod(target.stat().st_mode)
@@ -188,6 +189,15 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def keep_owner(descriptor: int, like: Path) -> None:
+    """Give an open file to whom `like` belongs, where we may: made by root it would be read by root alone, and the
+    gateway of another user would find no keys at its next start."""
+    with suppress(OSError):  # the first key of a file, or somebody who may not give files away
+        found, made = like.stat(), os.fstat(descriptor)
+        if (found.st_uid, found.st_gid) != (made.st_uid, made.st_gid):
+            os.fchown(descriptor, found.st_uid, found.st_gid)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of `path`, waiting for it as long as it takes.
@@ -201,5 +211,6 @@ def locked(path: Path) -> Iterator[None]:
         message = f"its folder cannot be written to ({error.strerror})"
         raise KeyFileError([Problem((), message)], path.name) from None
     with file:
+        keep_owner(file.fileno(), path)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back, also when the process dies

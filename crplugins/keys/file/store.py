@@ -114,7 +114,7 @@ class FileStore(KeyChanges):
 
     def _log(self) -> AuditFile:
         path = self._real_path()
-        return AuditFile(path.with_name(f"{path.stem}.audit.jsonl") if self._audit is None else self._audit)
+        return AuditFile(path.with_name(f"{path.stem}.audit.jsonl") if self._audit is None else self._audit, path)
 
     def _real_path(self) -> Path:
         return Path(os.path.realpath(self._file.path))

@@ -255,6 +255,51 @@ async def test_no_parameter_of_litellms_puts_others_in_the_place_of_those_that_w
     assert (await post(proxy, extra_body={"top_k": 1}, additional_drop_params=["top_p"])).status_code == 200
 
 
+async def test_no_parameter_of_litellms_has_another_model_provider_or_account_asked_than_the_judged_one(
+    proxy: Proxy, provider: FakeProvider
+) -> None:
+    for name, value in (
+        ("deployment_id", "other-model"),
+        ("deployment_id", ""),
+        ("context_window_fallback_dict", {"fake-model": "other-model"}),
+        ("custom_llm_provider", "hosted_vllm"),
+        ("azure", True),
+        ("litellm_credential_name", "another-account"),
+    ):
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
+            answer = await post(proxy, NARROW, path, model="fast", prompt="hi", input="hi", **{name: value})
+            error = answer.json()["error"]
+            told = (answer.status_code, error["param"], error["code"])
+            assert told == (400, name, code_at(path, 400, "unsupported_parameter")), (path, answer.text)
+    assert provider.received == 0
+    nothing = {"deployment_id": None, "context_window_fallback_dict": None, "azure": False}
+    assert (await post(proxy, NARROW, model="fast", **nothing)).status_code == 200
+    assert provider.last_request.model == "fake-model"
+
+
+@pytest.mark.parametrize(
+    ("more", "header"),
+    [
+        ({"num_retries": 3}, {}),
+        ({}, {"x-litellm-num-retries": "3"}),
+        ({"model_group_retry_policy": {"fake-model": {"InternalServerErrorRetries": 3}}}, {}),
+    ],
+    ids=["parameter", "header", "policy"],
+)
+async def test_no_client_has_a_failing_provider_asked_more_often_than_the_router_would(
+    proxy: Proxy, provider: FakeProvider, more: dict[str, Any], header: dict[str, str]
+) -> None:
+    provider.script("fake-model", Script.error(500, "down"))
+    body = {"model": "fake-model", "messages": HELLO, **more}
+    async with httpx.AsyncClient(timeout=60) as client:
+        headers = {"authorization": f"Bearer {KEY}", **header}
+        answer = await client.post(f"{proxy.url}/v1/chat/completions", json=body, headers=headers)
+    assert answer.status_code == 500
+    assert provider.received == 1  # the router of these tests makes no retry
+    record = await proxy.record(answer.headers["x-request-id"])
+    assert record["attempts"] == 1
+
+
 async def test_a_request_over_the_limit_is_told_when_to_come_again(proxy: Proxy, provider: FakeProvider) -> None:
     first = await post(proxy, LIMITED)
     assert first.headers["x-ratelimit-limit-requests"] == "2"
@@ -388,10 +433,12 @@ async def test_other_endpoints_are_limited_and_recorded_under_the_id_the_client_
             ("/v1/responses", "fast", {"input": "Say hello.", "stream": True}),
             ("/v1/messages", "adapted", {"messages": HELLO, "max_tokens": 20}),
             ("/v1/messages", "adapted", {"messages": HELLO, "max_tokens": 20, "stream": True}),
+            ("/v1/messages", "fast", {"messages": HELLO, "max_tokens": 20}),  # as a response, not as a chat completion
         ):
             answer = await ask(proxy, path, model=model, **body)
             assert answer.status_code == 200, (path, answer.text)
             record = await proxy.record(answer.headers["x-request-id"])
+            assert record["attempts"] == 1, path
             assert (record["key_id"], record["requested_model"], record["outcome"]) == ("team-a", model, "ok")
             assert record["usage_source"] == "provider"
             told = provider.last_request.usage
@@ -408,7 +455,7 @@ async def test_other_endpoints_are_limited_and_recorded_under_the_id_the_client_
             assert refused.headers["x-request-id"] == record["request_id"]
         hidden = await ask(proxy, "/v1/embeddings", NARROW, model="other-model", input="hello")
         assert hidden.status_code == 404
-        assert provider.received == 7
+        assert provider.received == 8
 
 
 async def test_a_text_stream_is_counted_and_its_usage_hidden_from_who_did_not_ask(proxy: Proxy) -> None:

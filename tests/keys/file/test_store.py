@@ -1,6 +1,7 @@
 """FileStore: what is special about keeping keys in a file that people write too."""
 
 import asyncio
+import os
 import stat
 from datetime import timedelta
 
@@ -78,6 +79,15 @@ async def test_a_new_file_is_for_its_owner_alone_and_an_old_one_keeps_its_mode(s
     await store.revoke("team-b", NOW)
     await FileStore(tmp_path / "new.yaml").add(make_key("a", A))
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("keys.yaml", "new.yaml")] == [0o640, 0o600]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to somebody else")
+async def test_what_root_writes_belongs_to_whom_the_file_belongs_to(store, path):
+    os.chown(path, 12345, 23456)
+    await store.revoke("team-b", NOW)
+    for name in ("keys.yaml", ".keys.yaml.lock", "keys.audit.jsonl"):
+        found = (path.parent / name).stat()
+        assert (found.st_uid, found.st_gid) == (12345, 23456), name
 
 
 async def test_a_symlink_stays_one(tmp_path, path):
