@@ -49,6 +49,7 @@ FOREIGN = {
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.faults_of_requests._filtered": "search", "handlers.faults_of_requests._too_long": "search",
     "handlers.faults_of_requests._of_an_account": "search", "handlers.faults_of_requests._lacks_model": "search",
+    "handlers.faults_of_requests._too_soon": "match",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER": "match", "handlers.error_bodies._DELAY": "fullmatch", "handlers.upstream_errors._DATE": "match",
     "handlers.direct_headers._VERSION": "fullmatch", "handlers.direct_headers._FEATURE": "fullmatch",

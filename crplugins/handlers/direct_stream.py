@@ -228,6 +228,7 @@ class DirectStream:
         """The events for the client. Stops at [DONE], and at a failure, which is kept."""
         passable: list[Event] = []
         alive = False
+        events = iter(events)
         for event in events:
             answer = event.answer
             if event.text is not None and answer is not None and answer.choices and not self._looks_at_each:
@@ -243,6 +244,7 @@ class DirectStream:
                 event = self._readable(event)
                 alive |= self._see_answer(event, event.answer or answer)
                 if self._failure is not None:
+                    self._count_behind(events)
                     break
                 passable.append(event)
                 if answer.ends:
@@ -280,6 +282,11 @@ class DirectStream:
             self._counted = True
             alive = alive or self._ended
         return alive
+
+    def _count_behind(self, events: Iterable[Event]) -> None:
+        """Take the count that stands behind a failure, where it has come with it. It is not waited for."""
+        counts = (event.answer.counted for event in events if event.answer is not None)
+        self._last_count = self._last_count or next(filter(None, counts), None)
 
     def _failure_in(self, answer: AnswerFacts) -> GatewayError:
         if (error := error_in_choices(answer)) is not None:

@@ -1,5 +1,5 @@
-"""What a provider finds wrong with a request that another one might answer: it is too long, a policy forbids it, or the
-provider has no such model.
+"""What a provider finds wrong with a request that another one might answer: it is too long, a policy forbids it, the
+provider has no such model, or it came too soon after others.
 
 Few say so by a code, and each in words of its own. Sources: the providers' pages on errors, and what their SDKs and
 clients look for, as of 2026.
@@ -83,6 +83,28 @@ def _of_an_account() -> re.Pattern[str]:
     return re.compile(r"\baccount\b|\baccess (?:was|has been)\b|terminated|suspended|deactivated", re.IGNORECASE)
 
 
+_RATE_CODES: Final = frozenset(
+    {"rate_limit_exceeded", "rate_limit_error", "rate_limited", "ratelimitexceeded", "ratelimitreached",
+     "ratelimiterror", "rpm_rate_limit_exceeded", "tpm_rate_limit_exceeded", "too_many_requests",
+     "too_many_requests_error", "toomanyrequests", "throttling", "throttlingexception", "throttling_error",
+     "throttling.ratequota", "limit_requests", "resource_exhausted"}
+)  # fmt: skip
+_MAY_MEAN_TOO_SOON: Final = (400, 403, 422)
+
+
+@cache  # compiled with the first one that is asked about
+def _too_soon() -> re.Pattern[str]:
+    """At the beginning, before anything is quoted: what a client has written must send nobody away."""
+    return re.compile(
+        r"(?:[a-z ]{0,30}error: ?)?[^'\"`:=<>\[{(]{0,60}?"
+        r"(?:\brate[ -]?limit(?:s| is| was| has been)? (?:reached|exceeded|hit)\b|\brate[ -]limited\b"
+        r"|\b(?:reached|exceeded|hit) (?:(?:your|the|its|our|a) )?(?:[a-z]{1,20} ){0,2}rate limit"
+        r"|\btoo many (?:concurrent )?requests\b|\bhigh[ -]frequency\b|\bthrottl(?:ed|ing)\b"
+        r"|请求过于频繁|访问过于频繁|速率限制|频率限制)",
+        re.IGNORECASE,
+    )
+
+
 _FULL: Final = 498
 
 
@@ -110,7 +132,8 @@ def status_by_words(status: int, told: ErrorObject, unknown: int) -> int:
 
     xAI and OpenRouter refuse what a policy forbids with a 403, like a key that is not valid: whoever took it for that
     would send nobody to the deployment for a while. Others answer 200 and have codes of their own: `status` is
-    `unknown` then. Groq's 498, whose flexible tier is full, is a 429, which clients try again.
+    `unknown` then. Groq's 498, whose flexible tier is full, is a 429, which clients try again, and so is a rate limit
+    that is told with a 400 or a 403.
     """
     if status == _FULL:
         return 429
@@ -118,18 +141,38 @@ def status_by_words(status: int, told: ErrorObject, unknown: int) -> int:
         return 400
     if status == unknown and (is_too_long(400, told) or is_forbidden_content(400, told)):
         return 400
-    return status
+    return 429 if _came_too_soon(status, told, unknown) else status
+
+
+def _came_too_soon(status: int, told: ErrorObject, unknown: int) -> bool:
+    """Whether it is refused for a rate limit, by a status that says something else. No parameter is at fault then."""
+    statuses = (*_MAY_MEAN_TOO_SOON, unknown)
+    if status not in statuses or told.param or is_too_long(status, told) or is_forbidden_content(status, told):
+        return False
+    if status == 403 and _of_an_account().search(cut(told.message, _LONGEST_REASON)):
+        return False
+    return _says(status, told, statuses, _RATE_CODES, _too_soon(), anywhere=False)
 
 
 def _says(
-    status: int, told: ErrorObject, statuses: tuple[int, ...], codes: frozenset[str], words: re.Pattern[str]
+    status: int,
+    told: ErrorObject,
+    statuses: tuple[int, ...],
+    codes: frozenset[str],
+    words: re.Pattern[str],
+    *,
+    anywhere: bool = True,
 ) -> bool:
-    """The words count only where no code says otherwise: a message may quote what it refuses."""
+    """The words count only where no code says otherwise: a message may quote what it refuses. And `anywhere` in it, or
+    where it begins."""
     code = (told.code or "").lower()
     if code in codes or told.type.lower() in codes:
         return True
     tells = bool(code) and not code.isdigit() and code not in _NO_REASONS
-    return status in statuses and not tells and words.search(cut(told.message, _LONGEST_REASON)) is not None
+    if status not in statuses or tells:
+        return False
+    find = words.search if anywhere else words.match
+    return find(cut(told.message, _LONGEST_REASON)) is not None
 
 
 _NO_REASONS: Final = frozenset(

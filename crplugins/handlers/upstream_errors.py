@@ -149,7 +149,8 @@ _SPENT: Final = frozenset(
 def _out_of_credit() -> re.Pattern[str]:
     return re.compile(
         r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|used all available credits"
-        r"|(?:out of|no remaining) credits?\b|reached your specified (?:workspace )?API usage limits",
+        r"|(?:out of|no remaining) credits?\b|reached your specified (?:workspace )?API usage limits"
+        r"|account's (?:monthly )?spend(?:ing)? limit",
         re.IGNORECASE,
     )
 

@@ -81,3 +81,29 @@ async def test_it_is_in_the_books_of_a_translated_stream_that_breaks(serve: Any,
     assert usage is not None
     assert (watcher.exchange.error_type, usage.input_tokens) == ("upstream_stream_broken", 5025)
     assert usage.output_tokens >= 3
+
+
+@pytest.mark.parametrize("words", [0, 2])
+async def test_it_is_in_the_books_where_it_stands_behind_a_finish_reason_that_is_a_failure(
+    serve: Any, words: int
+) -> None:
+    watcher = Watcher()
+    used = {"prompt_tokens": 5025, "completion_tokens": 3, "total_tokens": 5028}
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    failed = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}
+    count = {**head, "choices": [], "usage": used}
+    end = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in (failed, count)) + b"data: [DONE]\n\n"
+    async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(FakeProvider())
+        params = {"model": "openai/m", "api_base": provider.base_url, "api_key": UPSTREAM_KEY}
+        model = {"model_name": "m", "handler": "direct", "litellm_params": params}
+        app = Gateway(model_list=[model], keys=[{"id": "k", "secret": CLIENT_KEY}], plugins=[watcher])
+        url = await stack.enter_async_context(serve(app))
+        gateway = Setup(provider, url, await stack.enter_async_context(aiohttp.ClientSession()))
+        provider.default = Script(events=[*[chunk("word ")] * words, end])
+        answer = await gateway.post(model="m", stream=True)
+        assert (answer.status, b"error" in answer.body) == (200 if words else 502, True)
+    exchange = watcher.exchange
+    usage = exchange.usage
+    assert usage is not None
+    assert (exchange.usage_source, usage.input_tokens, usage.output_tokens) == ("provider", 5025, 3)

@@ -1,5 +1,5 @@
-"""A prompt that is too long, content that a policy forbids, and a model that is not there, in the words in which each
-provider refuses them."""
+"""A prompt that is too long, content that a policy forbids, a model that is not there, and a request that comes too soon,
+in the words in which each provider refuses them."""
 
 from typing import Any
 
@@ -146,6 +146,29 @@ NO_FAULT_OF_A_DEPLOYMENT: list[Words] = [
 ]  # fmt: skip
 
 
+TOO_SOON: list[Words] = [
+    ("words", 400, '{"error": {"message": "Rate limit exceeded, please slow down.", "type": "invalid_request_error", "code": null}}'),
+    ("reached", 400, '{"error": {"message": "Error: you have exceeded your current rate limit", "type": "invalid_request_error", "code": 400}}'),
+    ("many", 400, '{"message": "Too many requests, please wait before trying again."}'),
+    ("mimo", 400, '{"error": {"code": "400", "message": "Detected high-frequency non-compliant requests from you.", "param": ""}}'),
+    ("chinese", 400, '{"error": {"code": "400", "message": "您的账户已达到速率限制"}}'),
+    ("relay", 400, '{"error": {"message": "slow down", "code": "rate_limit_exceeded"}}'),
+    ("type", 422, '{"error": {"message": "slow down", "type": "rate_limit_error"}}'),
+    ("bedrock", 400, '{"message": "Request throttled", "code": "ThrottlingException"}'),
+    ("github", 403, '{"error": {"message": "API rate limit exceeded for user ID 1."}}'),
+    ("minimax", 200, '{"base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded"}}'),
+    ("baidu", 200, '{"error_code": 336501, "error": {"code": "rpm_rate_limit_exceeded", "message": "Rate limit reached for RPM"}}'),
+]  # fmt: skip
+
+NOT_TOO_SOON: list[Words] = [
+    ("quoted", 400, '{"error": {"message": "Invalid value: \'rate limit exceeded\'.", "type": "BadRequestError", "code": 400}}'),
+    ("field", 400, '{"error": {"message": "Rate limit exceeded", "param": "tools[0].name", "code": null}}'),
+    ("extra", 422, '{"detail": [{"loc": ["body", "rate limit exceeded"], "msg": "Extra inputs are not permitted"}]}'),
+    ("named", 400, '{"error": {"message": "Unknown parameter: rate limit exceeded", "code": null}}'),
+    ("coded", 400, '{"error": {"message": "Rate limit exceeded", "code": "invalid_value"}}'),
+]  # fmt: skip
+
+
 def refusal_of(status: int, body: str) -> GatewayError:
     """What a client is told of it, by whatever status it was told."""
     if status == 200:
@@ -192,6 +215,24 @@ def test_what_a_client_writes_for_a_star_sends_no_deployment_away(status: int, b
     handler, refusal = Scripted(VirtualTime()), refusal_of(status, body)
     assert Candidate(Deployment("m", "openai/m"), handler).is_at_fault(refusal)
     assert not Candidate(Deployment("m-*", "openai/m-*"), handler).is_at_fault(refusal)
+
+
+@pytest.mark.parametrize(("status", "body"), [row[1:] for row in TOO_SOON], ids=[row[0] for row in TOO_SOON])
+def test_a_rate_limit_that_is_told_by_another_status_is_a_429(status: int, body: str) -> None:
+    refusal = refusal_of(status, body)
+    assert (refusal.status, refusal.error_type) == (429, "upstream_429")
+    assert (remedy_of(refusal), kind_of(refusal)) == ("another", "RateLimitError")
+
+
+@pytest.mark.parametrize(("status", "body"), [row[1:] for row in NOT_TOO_SOON], ids=[row[0] for row in NOT_TOO_SOON])
+def test_what_a_client_has_written_is_no_rate_limit(status: int, body: str) -> None:
+    refusal = refusal_of(status, body)
+    assert (refusal.status, remedy_of(refusal)) == (status, "none")
+
+
+def test_too_many_requests_of_an_account_that_is_suspended_are_no_rate_limit() -> None:
+    refusal = refusal_of(403, '{"error": {"message": "Too many requests: your account was suspended."}}')
+    assert refusal.error_type == "upstream_auth"
 
 
 def test_a_full_tier_of_groqs_is_a_rate_limit() -> None:

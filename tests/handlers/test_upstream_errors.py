@@ -55,6 +55,14 @@ CASES = [
     (429, ("no money", "billing", None, "billing_not_active"), 502, "server_error", None, "upstream_quota"),
     (429, ("Error: insufficient balance", "", None, "1113"), 502, "server_error", None, "upstream_quota"),
     (
+        429,
+        ("This request would exceed your account's monthly spend limit.", "rate_limit_error", None, None),
+        502,
+        "server_error",
+        None,
+        "upstream_quota",
+    ),
+    (
         400,
         ("Your credit balance is too low.", "invalid_request_error", None, None),
         502,

@@ -27,9 +27,9 @@ _OF_THE_DEPLOYMENT: Final[frozenset[ErrorType]] = frozenset(
     }
 )  # fmt: skip
 
-_STATUSES_OF_THE_DEPLOYMENT: Final = frozenset({405, 408, 421, 425})
-"""4xx that are not the request's fault: this deployment has no such path, was too slow, or took the connection for
-another host's."""
+_STATUSES_OF_THE_DEPLOYMENT: Final = frozenset({405, 408, 421, 424, 425, 499})
+"""4xx that are not the request's fault: this deployment has no such path, was too slow, took the connection for another
+host's, or its model failed (424 of TGI and Bedrock), or it gave the request up itself (499 of Google)."""
 
 _MAY_BE_AT_WORK: Final = frozenset({504, 520, 524, 598, 599})
 """Statuses by which a proxy in front of the provider says that the answer did not come in time, or got lost."""
