@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from crplugins.core.body import Body
 from crplugins.core.errors import DO_NOT_RETRY, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.retry_after import waiting
 from crplugins.handlers.handler import Handler, Unopened
 from crplugins.limits.limit import NEVER
 
@@ -63,9 +64,7 @@ class QuotaUsedUp(GatewayError):
         if wait == NEVER:
             then, headers = "The request is larger than that quota.", [DO_NOT_RETRY]
         else:
-            seconds = -(-wait // 1000)
-            then = f"Please try again in {seconds}s."
-            headers = [("retry-after", str(seconds)), ("retry-after-ms", str(wait))]
+            then, headers = f"Please try again in {-(-wait // 1000)}s.", waiting(wait)
         super().__init__(
             429,
             f"The gateway's own quota at its model provider is used up; this is no limit of your API key. {then}",

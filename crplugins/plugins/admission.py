@@ -15,6 +15,7 @@ from crplugins.core.errors import SERVER_ERROR, GatewayError, shutting_down
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import DEFAULT_PRIORITY, PRIORITIES, Priority
+from crplugins.core.retry_after import waiting
 
 SHARES: Final[Mapping[Priority, float]] = MappingProxyType({"low": 0.75, "normal": 0.9, "high": 1.0})
 """Up to which share of all places a request of each priority is taken, where there are keys of a higher one."""
@@ -138,5 +139,5 @@ class Admission(Plugin):
             f"(server.max_in_flight: {self.max_in_flight}). Please try again in {milliseconds / 1000:.1f}s.",
             type=SERVER_ERROR,
             code="server_full",
-            headers=[("retry-after", str(-(-milliseconds // 1000))), ("retry-after-ms", str(milliseconds))],
+            headers=waiting(milliseconds),
         )

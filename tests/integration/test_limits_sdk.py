@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -46,6 +47,7 @@ LIMITS: dict[str, dict[str, Any]] = {
     "parallel": {"limits": {"max_parallel_requests": 1}},
     "spent": {"budget": {"usd": 0, "period": "month"}},
     "small": {"limits": {"tokens_per_minute": 100}},
+    "daily": {"limits": {"requests_per_day": 1}},
 }
 
 
@@ -87,7 +89,8 @@ async def guarded(serve: Any) -> AsyncIterator[Guarded]:
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            caller = dict(scope["headers"])[b"authorization"].decode()
+            headers = dict(scope["headers"])
+            caller = headers.get(b"authorization", headers.get(b"x-api-key", b"")).decode()
             seen[caller] += 1
             send = refusals.noting(caller, send)
         await guarded(scope, receive, send)
@@ -184,6 +187,26 @@ async def test_the_python_sdk_does_not_wait_for_what_never_comes(
     assert caught.value.request_id
 
 
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+async def test_no_sdk_sleeps_for_a_day(guarded: Guarded, sdk: str) -> None:
+    """Anthropic's would sleep as long as it is told."""
+
+    async def once_more() -> None:
+        if sdk == "openai":
+            await call(client)
+        else:
+            async with anthropic.AsyncAnthropic(base_url=guarded.url, api_key=secret("daily")) as other:
+                await other.messages.create(model="m", messages=HI, max_tokens=5)  # type: ignore[arg-type]
+
+    async with guarded.client("daily") as client:
+        await call(client)
+        with pytest.raises((openai.RateLimitError, anthropic.RateLimitError)) as caught:
+            await asyncio.wait_for(once_more(), 60)
+    assert isinstance(caught.value, openai.RateLimitError | anthropic.RateLimitError)
+    assert 86_000 < int(caught.value.response.headers["retry-after"]) <= 86_400
+    assert guarded.requests.total() == 2
+
+
 async def test_the_python_sdk_shows_what_is_left(guarded: Guarded) -> None:
     async with guarded.client("requests") as client:
         raw = await client.chat.completions.with_raw_response.create(model="m", messages=HI, stream=True)  # type: ignore[call-overload]
@@ -198,6 +221,7 @@ async def test_the_node_sdk_waits_as_long_as_it_is_told(guarded: Guarded, node_f
         "tokens": [secret("tokens"), {"max_tokens": TOKENS, "stream": True}],
         "spent": [secret("spent"), {}],
         "small": [secret("small"), {"max_tokens": 1000}],
+        "daily": [secret("daily"), {}],
     }
     environ = os.environ | {"BASE_URL": guarded.url + "/v1", "KEYS": json.dumps(calls)}
     process = await asyncio.create_subprocess_exec(
@@ -210,6 +234,7 @@ async def test_the_node_sdk_waits_as_long_as_it_is_told(guarded: Guarded, node_f
         "tokens": {"status": 200},
         "spent": {"status": 429, "code": "insufficient_quota", "type": "insufficient_quota"},
         "small": {"status": 429, "code": "rate_limit_exceeded", "type": "tokens"},
+        "daily": {"status": 429, "code": "rate_limit_exceeded", "type": "requests"},
     }
     guarded.refusals.check("requests", "tokens")
-    assert guarded.requests.total() == 3 + 3 + 2 + 2
+    assert guarded.requests.total() == 3 + 3 + 2 + 2 + 2

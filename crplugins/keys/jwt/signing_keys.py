@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 
+MOST_TRIED: Final = 8
+"""Signatures that one token is compared with; an issuer has few keys at a time, and a token costs a comparison each."""
+
+
 class KeySet:
     """Keys for signatures, by `kid`; shared secrets and keys for encryption are left out.
 
@@ -29,26 +33,24 @@ class KeySet:
 
     def __init__(self, document: bytes) -> None:
         self._keys = [key for key in _listed(document) if _signs(key)]
-        self._ready: dict[tuple[str | None, str], PyJWK | None] = {}
+        self._ready: dict[tuple[str | None, str], Sequence[PyJWK]] = {}
 
-    def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The key `kid` if it is one for `algorithm`. Without a `kid`, the only one for it."""
+    def find(self, kid: str | None, algorithm: str) -> Sequence[PyJWK]:
+        """The keys `kid` for `algorithm`; without a `kid`, all for it, and none if these are too many to be tried.
+
+        Mostly it is one. An issuer that names no keys has two while it changes from one to the next, and a `kid` need
+        not be the only one of its name (RFC 7517, section 4.5).
+        """
         if (kid, algorithm) not in self._ready:
             if kid is not None and all(key.get("kid") != kid for key in self._keys):
-                return None  # not remembered: anyone can think of any number of these
+                return ()  # not remembered: anyone can think of any number of these
             self._ready[kid, algorithm] = self._prepared(kid, algorithm)
         return self._ready[kid, algorithm]
 
-    def _prepared(self, kid: str | None, algorithm: str) -> PyJWK | None:
+    def _prepared(self, kid: str | None, algorithm: str) -> Sequence[PyJWK]:
         fitting = [key for key in self._keys if _fits(key, algorithm) and kid in (None, key.get("kid"))]
-        if len(fitting) != 1:
-            return None
-        try:
-            return PyJWK.from_dict(
-                dict(fitting[0]), algorithm=algorithm
-            )  # the key's, never what the token's header says
-        except (PyJWTError, ValueError, TypeError):  # a key that is none
-            return None
+        made = [_made(key, algorithm) for key in fitting] if len(fitting) <= MOST_TRIED else []
+        return [key for key in made if key is not None]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeySet) and self._keys == other._keys
@@ -67,7 +69,19 @@ def _listed(document: bytes) -> Sequence[Mapping[str, Any]]:
     keys = found.get("keys") if isinstance(found, Mapping) else None
     if not isinstance(keys, list):
         raise SourceUnavailable("the issuer's keys are not a JWKS document")
-    return [key for key in keys if isinstance(key, Mapping)]
+    return [_without_nulls(key) for key in keys if isinstance(key, Mapping)]
+
+
+def _without_nulls(key: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Some issuers write null for what they do not say (`"alg": null`)."""
+    return {name: value for name, value in key.items() if value is not None}
+
+
+def _made(key: Mapping[str, Any], algorithm: str) -> PyJWK | None:
+    try:
+        return PyJWK.from_dict(dict(key), algorithm=algorithm)  # the key's, never what the token's header says
+    except (PyJWTError, ValueError, TypeError):  # a key that is none
+        return None
 
 
 def _signs(key: Mapping[str, Any]) -> bool:
@@ -87,6 +101,8 @@ Fetch = Callable[[], Awaitable[bytes]]
 
 TIMEOUT: Final = 5.0
 MAX_BYTES: Final = 1_000_000
+ACCEPTED: Final = "application/jwk-set+json, application/json, */*;q=0.1"
+"""Kubernetes has the first alone (RFC 7517, section 8.5.2), and answers 406 to who does not accept it."""
 
 
 def fetcher(location: str) -> Fetch:
@@ -112,7 +128,7 @@ async def _from_url(url: str) -> bytes:
         connector = aiohttp.TCPConnector(ssl=network.tls)
         async with (
             aiohttp.ClientSession(connector=connector, proxy=network.proxy(url), timeout=timeout) as session,
-            session.get(url, headers={"accept": "application/json"}) as response,
+            session.get(url, headers={"accept": ACCEPTED}) as response,
         ):
             response.raise_for_status()
             if url.startswith("https://") and any(each.url.scheme != "https" for each in (*response.history, response)):
@@ -156,16 +172,16 @@ class Issuer:
         self._problem: str | None = None
         self._flight: SingleFlight[None] = SingleFlight()
 
-    async def key(self, kid: str | None, algorithm: str) -> PyJWK:
-        """Fetches the key set again if it has no such key.
+    async def keys(self, kid: str | None, algorithm: str) -> Sequence[PyJWK]:
+        """Those that may have signed, one at least. Fetches the key set again if it has no such key.
 
         Raises `SecretRefused` if there is none, `SourceUnavailable` if that cannot be told.
         """
         found = self._known(kid, algorithm)
-        if found is None:
+        if not found:
             await self._refresh_or_join()
             found = self._known(kid, algorithm)
-        if found is not None:
+        if found:
             return found
         if self._problem is not None:
             raise SourceUnavailable(self._problem)
@@ -178,8 +194,8 @@ class Issuer:
     async def close(self) -> None:
         await self._flight.close()
 
-    def _known(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        return None if self._keys is None else self._keys.find(kid, algorithm)
+    def _known(self, kid: str | None, algorithm: str) -> Sequence[PyJWK]:
+        return () if self._keys is None else self._keys.find(kid, algorithm)
 
     async def _refresh_or_join(self) -> None:
         if self._clock() - self._fetched_at >= QUIET_SECONDS:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -141,7 +142,13 @@ class JwtKeys(Shared):
             raise InvalidAlgorithmError
         if not isinstance(kid, str | None):
             raise InvalidKeyError
-        key = await self._issuer.key(kid, algorithm)
+        *others, last = await self._issuer.keys(kid, algorithm)
+        for key in others:
+            with suppress(InvalidSignatureError, InvalidKeyError):
+                return self._signed_with(key, token, algorithm)
+        return self._signed_with(last, token, algorithm)
+
+    def _signed_with(self, key: jwt.PyJWK, token: str, algorithm: str) -> Mapping[str, Any]:
         try:
             claims: Mapping[str, Any] = jwt.decode(
                 token,

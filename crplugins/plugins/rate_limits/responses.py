@@ -12,6 +12,7 @@ import msgspec
 
 from crplugins.core.errors import DO_NOT_RETRY, SESSION_LIMIT, GatewayError, Header
 from crplugins.core.outcome import ErrorType
+from crplugins.core.retry_after import waiting
 from crplugins.limits.limit import NEVER, Level, Limit, Reservation
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
 
@@ -123,7 +124,7 @@ def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayE
         f"{_burst(refusing)}, Used {used}, Requested {cost}. Please try again in {format_duration(wait)}.",
         type=_type(refusing),
         code=_CODE,
-        headers=[("retry-after", str(-(-wait // 1000))), ("retry-after-ms", str(wait))],
+        headers=waiting(wait),
         error_type=refusal_reason(refusing),
         limit=limit_name(refusing),
     )

@@ -264,11 +264,33 @@ async def test_what_is_no_token_is_left_to_others(secret):
         assert await keys.find(secret) is None
 
 
-async def test_a_header_without_a_kid_means_the_only_fitting_key():
-    token = sign(headers={})
-    async with open_keys() as keys:
-        assert await keys.find(token)
-    assert await refusal(token, Provider(jwk(ONE, "one"), jwk(TWO, "two"))) == "unknown_signer"
+@pytest.mark.parametrize(
+    ("names", "headers"),
+    [(("one", "two"), {}), (("one", "one"), {"kid": "one"})],
+    ids=["without a kid", "one kid twice"],
+)
+async def test_each_key_that_a_token_may_mean_is_tried(names, headers):
+    """An issuer that names no keys, or all of them alike, publishes two while it changes from one to the next."""
+    private = [ec.generate_private_key(ec.SECP384R1()), ELLIPTIC, ec.generate_private_key(ec.SECP256R1())]
+    provider = Provider(jwk(ONE, names[0]), jwk(TWO, names[1]), *(jwk(key, names[0]) for key in private[:2]))
+    async with open_keys(provider) as keys:
+        for key, algorithm in ((ONE, "RS256"), (TWO, "RS256"), (ELLIPTIC, "ES256")):
+            assert (await keys.find(sign(key, algorithm, headers=headers))).key.id == "ann"
+    assert await refusal(sign(private[2], "ES256", headers=headers), provider) == "invalid_token"
+    assert await refusal(sign(TWO, headers=headers, aud="other"), provider) == "wrong_audience"
+
+
+async def test_a_token_is_not_compared_with_any_number_of_keys():
+    provider = Provider(*(jwk(ONE, f"key-{number}") for number in range(9)))
+    assert await refusal(sign(headers={}), provider) == "unknown_signer"
+    async with open_keys(Provider(*provider.keys[:8])) as keys:
+        assert await keys.find(sign(headers={}))
+
+
+@pytest.mark.parametrize("name", ["use", "alg", "key_ops", "kid"])
+async def test_what_is_null_in_a_key_is_not_said(name):
+    async with open_keys(Provider(jwk(ONE, "one") | {name: None})) as keys:
+        assert await keys.find(sign(headers={} if name == "kid" else None))
 
 
 async def test_an_unknown_kid_fetches_the_keys_again_but_not_for_everyone_who_asks():
@@ -369,6 +391,20 @@ async def test_the_keys_come_from_a_url(serve):
             assert await keys.find(sign(sub="bob"))
     async with keys:
         assert "cannot be fetched" in keys._issuer._problem
+
+
+@pytest.mark.parametrize("media_type", ["application/jwk-set+json", "application/json", "application/octet-stream"])
+async def test_keys_of_whatever_media_type_an_issuer_has_are_accepted(serve, media_type):
+    """Kubernetes has key sets as `application/jwk-set+json` alone, and 406 for who accepts other JSON."""
+
+    async def endpoint(request):
+        ranges = [each.partition(";")[0].strip() for each in request.headers["accept"].split(",")]
+        status = 200 if {media_type, "*/*"} & set(ranges) else 406
+        return JSONResponse({"keys": [jwk(ONE, "one")]}, status, media_type=media_type)
+
+    async with serve(Starlette(routes=[Route("/openid/v1/jwks", endpoint)])) as url:
+        async with JwtKeys(SETTINGS.model_copy(update={"jwks": f"{url}/openid/v1/jwks"}), sleep=never) as keys:
+            assert await keys.find(sign())
 
 
 async def test_keys_that_are_said_to_be_at_an_address_without_tls_are_none(serve, tmp_path, monkeypatch):

@@ -171,6 +171,16 @@ async def test_a_smaller_burst_spreads_requests_out() -> None:
     assert [(await ask(App(), plugins)).status for _ in range(2)] == [200, 429]
 
 
+@pytest.mark.parametrize(("minutes", "told"), [(1, None), (2, None), (3, "false"), (1440, "false")])
+async def test_who_would_have_to_wait_for_long_is_told_not_to_try_again(minutes: int, told: str | None) -> None:
+    """SDKs sleep inside the call, some of them as long as they are told."""
+    ground = Ground()
+    plugins = [Caller(limits=Limits(tokens_per_minute=1000)), RateLimits(store=ground.reservations, max_debt=2000)]
+    await ask(using(10, minutes * 1000 - 10), plugins)
+    refused = await ask(App(), plugins, max_tokens=988)
+    assert (float(refused.headers["retry-after"]), refused.headers.get("x-should-retry")) == (minutes * 60, told)
+
+
 @pytest.mark.parametrize(("debt", "minutes"), [(60, 49), (60.0, 49), (5, 5), (0, 0)])
 async def test_what_an_answer_took_beyond_its_reservation_is_repaid_up_to_the_bound_of_debt(
     debt: float, minutes: int
