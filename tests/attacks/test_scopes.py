@@ -152,9 +152,9 @@ def test_who_invents_names_has_the_room_of_its_key_and_others_have_theirs(scopes
 
 
 REFUSED: dict[str, tuple[list[Named], int, str, str, str | None]] = {
-    "a user": ([Named({USER: "ann"})] * (OF_USER + 1), 429, "rate_limit_exceeded", "requests", None),
+    "a user": ([Named({USER: "ann"})] * (OF_USER + 1), 429, "rate_limit_exceeded", "requests", "false"),
     "a session": ([Named({USER: str(number)}, in_header("r")) for number in range(OF_SESSION + 1)], 403, "session_limit_exceeded", "session_limit", "false"),
-    "the key": ([Named({USER: str(number // 2)}) for number in range(OF_KEY + 1)], 429, "rate_limit_exceeded", "requests", None),
+    "the key": ([Named({USER: str(number // 2)}) for number in range(OF_KEY + 1)], 429, "rate_limit_exceeded", "requests", "false"),
     "too long": ([Named({USER: "u" * 257})], 400, "string_above_max_length", "invalid_request_error", None),
     "two headers": ([Named(lines=in_header("a") + in_header("b"))], 400, "invalid_value", "invalid_request_error", None),
 }  # fmt: skip
