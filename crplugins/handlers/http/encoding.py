@@ -31,8 +31,11 @@ class _Inflater(Protocol):
 
 
 _ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_WINDOW: Final = 4 * 1024
+"""Bytes that zlib is given at a time."""
+
 _MEMBER: Final = b"\x1f"
-"""How a member of a gzip begins. Behind one may be zeros, and anything else is nobody's."""
+"""How a member of a gzip begins. After one may be zeros, and anything else is nobody's."""
 
 
 def encoding_in(said: str) -> str | None:
@@ -44,37 +47,42 @@ def encoding_in(said: str) -> str | None:
 class Decoder:
     """Unpacks what has an encoding that `encoding_in` knows."""
 
-    __slots__ = ("_encoding", "_inflater", "_packed")
+    __slots__ = ("_at", "_encoding", "_inflater", "_packed")
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._inflater: _Inflater | None = None
-        self._packed = b""
+        self._packed, self._at = b"", 0
 
     @property
     def has_more(self) -> bool:
         """Whether `decode(b"")` may give more of what has been fed."""
-        return bool(self._packed)
+        return self._at < len(self._packed)
 
     def decode(self, data: bytes) -> bytes:
         """The next piece of the contents. Raises `HttpError` for bytes that are not so encoded."""
-        packed, piece = self._packed + data if self._packed else data, b""
-        while packed and not piece:
+        if data:
+            self._packed, self._at = (self._packed[self._at :] + data if self.has_more else data), 0
+        piece = b""
+        while self.has_more and not piece:
+            # zlib copies what is after the end of a member: of many tiny ones that would be the whole rest each time.
+            window = self._packed[self._at : self._at + _WINDOW]
             inflater = self._inflater
             if inflater is not None and inflater.eof:
-                packed = packed.lstrip(b"\0")
-                if self._encoding == "deflate" or not packed.startswith(_MEMBER):
-                    packed = b""
-                    break
-                inflater = None
+                begun = window.lstrip(b"\0")
+                self._at += len(window) - len(begun)
+                if begun and (self._encoding == "deflate" or not begun.startswith(_MEMBER)):
+                    self._at = len(self._packed)
+                if not begun or not self.has_more:
+                    continue
+                inflater, window = None, begun
             if inflater is None:
-                inflater = self._inflater = self._begin(packed)
+                inflater = self._inflater = self._begin(window)
             try:
-                piece = inflater.decompress(packed, _LARGEST_PIECE)
+                piece = inflater.decompress(window, _LARGEST_PIECE)
             except zlib.error:
                 raise HttpError("its body is not encoded as its headers say") from None
-            packed = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
-        self._packed = packed
+            self._at += len(window) - len(inflater.unused_data if inflater.eof else inflater.unconsumed_tail)
         return piece
 
     def _begin(self, packed: bytes) -> _Inflater:

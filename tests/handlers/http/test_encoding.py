@@ -34,6 +34,32 @@ def test_a_member_that_is_empty_ends_nothing() -> None:
     assert not decoder.has_more
 
 
+@pytest.mark.parametrize("text", [b"", b"a"], ids=["empty", "tiny"])
+def test_what_zlib_is_given_of_many_members_grows_with_the_body_alone(
+    monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    """It copies what is after the end of each."""
+    given: list[int] = []
+
+    class Counted:
+        def __init__(self, wbits: int) -> None:
+            self._inflater = inflater(wbits)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            given.append(len(data))
+            return self._inflater.decompress(data, most)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inflater, name)
+
+    inflater = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    member = gzip.compress(text)
+    assert unpacked(member * 10_000, 10_000 * len(member)) == text * 10_000
+    assert max(given) <= 4096
+    assert len(given) <= 10_100
+
+
 def test_each_event_is_given_out_when_its_member_has_come() -> None:
     decoder = Decoder("gzip")
     assert [decoder.decode(member) for member in MEMBERS] == EVENTS
