@@ -4,9 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from crplugins.core.errors import (
-    ErrorObject,
-)
+from crplugins.core.errors import ErrorObject
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, objects_of
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.wire import AnswerFacts
